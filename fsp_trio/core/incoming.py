@@ -1,0 +1,524 @@
+"""Third layer of a connection: what arrives (gao-07 4.6, 8.4.2, 8.5.3, 9.2, 10.3).
+
+Names that end in `_untrusted` take octets that nothing has vouched for.  Everything that is refused is counted in
+`statistics.drops` by reason and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.link import CLOSED_TOMBSTONE, MASK, NEXT, Address
+from fsp_trio.core.outgoing import Outgoing
+from fsp_trio.core.send_window import Acknowledgement
+from fsp_trio.integrity import Protection
+from fsp_trio.revisions.states import CONNECTED, OVER, PEER_OPEN, Event, Reply, State
+from fsp_trio.wire.errors import MalformedPacket
+from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
+from fsp_trio.wire.packets import FLAG_CPR, FLAG_ECE, FLAG_EOT, FLAG_MIND, FLAG_SRR, Op, SinkParameter, Snack
+from fsp_trio.wire.serial import sub
+
+SMALLEST = ULTID_PAIR + NORMAL_HEADER
+LIMBO = 8
+"""Packets kept unopened because they may belong to a key that the application is about to install."""
+LIMBO_DATAGRAM = 2048
+"""Largest of them, in octets."""
+PLAIN_FLAGS = (FLAG_EOT | FLAG_MIND | FLAG_CPR | FLAG_ECE | FLAG_SRR) << 24
+MULTIPLY_REACH = 2**20
+
+_SPEAKING = frozenset(CONNECTED | {State.CHALLENGING, State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED})
+_IN_BAND = frozenset({Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.RELEASE})
+_OUT_OF_BAND = frozenset({Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY})
+_PACKET_EVENTS = {
+    (Op.NULCOMMIT, True): Event.RCV_NULCOMMIT,
+    (Op.PERSIST, False): Event.RCV_PERSIST,
+    (Op.PERSIST, True): Event.RCV_PERSIST_EOT,
+    (Op.PURE_DATA, False): Event.RCV_PURE_DATA,
+    (Op.PURE_DATA, True): Event.RCV_PURE_DATA_EOT,
+}
+
+
+class Incoming(Outgoing):
+    """Opens packets, puts them in order and lets the state machine have them."""
+
+    __slots__ = ("_limbo", "_new_key_heard", "undelivered")
+
+    def _start_incoming(self) -> None:
+        self._limbo: list[tuple[bytes, Address, float]] = []
+        self._new_key_heard = True
+        """A packet under the newest installed key has arrived: CRC64 is over (M30)."""
+        self.undelivered = 0
+        """Octets of ours that the peer had not acknowledged when it released the connection (B16)."""
+
+    def receive(
+        self, datagrams: Sequence[bytes], source: Address, now: float, congested: bool = False
+    ) -> None:
+        """Take datagrams of at least 32 octets that came from `source` for this connection.  Never raises.
+
+        `congested` tells that the network marked one of them Congestion Experienced.
+        """
+        statistics = self.statistics
+        statistics.packets_received += len(datagrams)
+        statistics.octets_received += sum(map(len, datagrams))
+        heard = self.last_heard
+        rest = datagrams
+        if self.state in PEER_OPEN and source == self.remote and not self.received.early:
+            rest = datagrams[self._receive_run(datagrams, now) :]
+        for datagram in rest:
+            self._receive_one_untrusted(datagram, source, now)
+        if congested and (self.last_heard != heard or len(rest) < len(datagrams)):
+            self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
+
+    def _receive_run(self, datagrams: Sequence[bytes], now: float) -> int:
+        """The common case in one loop: PURE_DATA without flags, in order, under one key.
+
+        How many datagrams were taken from the front; the rest goes the long way.
+        """
+        received = self.received
+        expected = received.expected
+        room = received.window
+        protection, run = self.keyring.receiving.run(expected)
+        if protection is not self.keyring.receiving.protection((expected - 1) & MASK):
+            return 0
+        room = min(room, run, len(datagrams))
+        open_ = protection.open
+        unpack = self.codec.unpack_head
+        op_code = self.codec.op_codes[Op.PURE_DATA]
+        peer_ids = self._peer_ids
+        ready = received.ready
+        octets = 0
+        space = received.octets_left
+        acknowledgement = self.sent.una
+        window = -1
+        count = 0
+        while count < room:
+            datagram = datagrams[count]
+            op, major, offset, flags, sn, acknowledgement_here = unpack(datagram, ULTID_PAIR)
+            if (
+                sn != expected
+                or op != op_code
+                or offset != NORMAL_HEADER
+                or major
+                or flags & PLAIN_FLAGS
+                or datagram[:ULTID_PAIR] != peer_ids
+                or octets > space
+            ):
+                break
+            if acknowledgement_here != acknowledgement:
+                if sub(acknowledgement_here, self.sent.next_sn) > 0:
+                    break
+                if sub(acknowledgement_here, acknowledgement) < 0:
+                    break
+            payload = open_(datagram)
+            if not payload:
+                break
+            acknowledgement = acknowledgement_here
+            window = flags & 0xFFFFFF
+            ready.append(payload)
+            octets += len(payload)
+            expected = (expected + 1) & MASK
+            count += 1
+        if count:
+            received.ready_octets += octets
+            received.expected = expected
+            received.latest_at = now
+            self.statistics.payload_received += octets
+            self.last_heard = now
+            self._address_newest = ((expected - 1) & MASK, 0)
+            self._peer_open = True
+            self._take_acknowledgement(acknowledgement, window, now)
+            self._shift_snack(now)
+            self._acknowledge_often(expected)
+        return count
+
+    def _acknowledge_often(self, expected: int) -> None:
+        """A quarter of the receive capacity came since the last SNACK: the next cannot wait for a round trip (F1)."""
+        if sub(expected, self.told_expected) * 4 >= self.received.capacity:
+            self._ack_now = True
+
+    # one packet, any kind
+
+    def _receive_one_untrusted(self, datagram: bytes, source: Address, now: float) -> None:
+        op_code, major, offset, flags_window, sn, expected = self.codec.unpack_head(datagram, ULTID_PAIR)
+        op = self.codec.ops.get(op_code)
+        drop = self.statistics.drop
+        if op is None:
+            return drop("op-code")
+        if major:
+            return drop("major-version")  # G17
+        if op is Op.RESET:
+            return self._receive_reset_untrusted(datagram, sn, now)
+        if op not in _IN_BAND and op not in _OUT_OF_BAND:
+            return self._receive_preliminary_untrusted(op, datagram, source, now)
+        if self.state not in _SPEAKING:
+            if self.state is State.NON_EXISTENT and self.failure is not None:
+                self._repeat_reset(now)
+            return drop("state")
+        if datagram[:ULTID_PAIR] != self._peer_ids:
+            return drop("source-ultid")  # M49
+        flags = flags_window >> 24
+        try:
+            self.codec.check_shape(op_code, offset, flags, len(datagram) - ULTID_PAIR - offset)
+        except MalformedPacket as malformed:
+            return drop(malformed.reason)
+        if op in _OUT_OF_BAND:
+            self._receive_out_of_band_untrusted(
+                op, datagram, source, now, flags=flags, window=flags_window & 0xFFFFFF, sn=sn, serial=expected
+            )
+        else:
+            self._receive_in_band_untrusted(
+                op, datagram, source, now, flags=flags, window=flags_window & 0xFFFFFF, sn=sn, expected=expected
+            )
+
+    def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
+        """Packets of the handshake; `Connection` knows them."""
+        raise NotImplementedError
+
+    def _open(self, datagram: bytes, protection: Protection, out_of_band: bool, now: float) -> bytes | None:
+        body = protection.open(datagram, out_of_band)
+        if body is None:
+            self.statistics.drop("icc")
+            self.statistics.failed_checks += 1
+            if protection.mode == "aead" and self.keyring.forged(len(datagram)):
+                self._fail(Event.RESET, FailureKind.FORGERIES, ResetReason.KEY_EXHAUSTED, now)
+        return body
+
+    def _authentic(self, sn: int, serial: int, source: Address, flags: int, now: float, *, follows: bool) -> None:
+        """A packet proved to be the peer's: note when, from where, and its congestion flags."""
+        self.last_heard = now
+        newest_sn, newest_serial = self._address_newest
+        later = sub(sn, newest_sn)
+        if later > 0 or (later == 0 and sub(serial, newest_serial) > 0):  # 10.3, B15
+            self._address_newest = (sn, serial)
+            if follows and source != self.remote:
+                self.remote = source  # 10.5, M34
+                self.statistics.address_changes += 1
+        if flags & FLAG_ECE and self._srr_since is None:
+            self._srr_since = NEXT  # 8.7: told once, until SRR is acknowledged
+            self.macroflow.congested(math.inf, now)
+        if flags & FLAG_SRR:
+            self._ce_seen = False
+
+    # in-band packets
+
+    def _receive_in_band_untrusted(
+        self,
+        op: Op,
+        datagram: bytes,
+        source: Address,
+        now: float,
+        *,
+        flags: int,
+        window: int,
+        sn: int,
+        expected: int,
+    ) -> None:
+        drop = self.statistics.drop
+        received = self.received
+        ahead = sub(sn, received.expected)
+        if ahead > received.window or ahead < -received.capacity:
+            return drop("window")
+        if sub(expected, self.sent.next_sn) > 0:
+            return drop("acknowledgement")  # M50
+        era = self.keyring.receiving.era(sn)
+        old_key = era is not self.keyring.receiving.newest
+        if old_key and era.secret.mode == "crc64" and self._new_key_heard:
+            return drop("old-key")  # M30
+        protection = self.keyring.receiving.protection(sn)
+        body = self._open(datagram, protection, False, now)
+        if body is None:
+            if ahead >= 0 and not old_key:
+                self._keep_unopened(datagram, source, now)
+            return None
+        offset = int.from_bytes(datagram[10:12], "big") - NORMAL_HEADER
+        sink = None
+        if offset:
+            try:
+                extensions = self.codec.extensions(body[:offset])
+            except MalformedPacket as malformed:
+                return drop(malformed.reason)
+            sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+        payload = body[offset:]
+        self._authentic(sn, 0, source, flags, now, follows=not old_key and not _names_addresses(sink))
+        if not old_key:
+            self._new_key_heard = True
+        self._old_key_answer = old_key
+        if flags & (FLAG_MIND | FLAG_CPR):
+            return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)
+        if ahead >= received.window and ahead >= 0:
+            self._shift_snack(now)  # a probe of a shut window (M8)
+            self._take_acknowledgement(expected, window, now)
+            return drop("no-room")
+        if ahead < 0 or sn in received.early:
+            self.statistics.duplicates += 1
+            self._take_acknowledgement(expected, window, now)
+            self._answer_duplicate(now)
+            return None
+        if not received.fits(sn, len(payload)):
+            return drop("no-room")
+        if self.state is State.CHALLENGING and ahead == 0 and op in (Op.PURE_DATA, Op.RELEASE):
+            return drop("state")  # 6.5: only NULCOMMIT or PERSIST confirms
+        if ahead > 0:
+            received.hold(sn, (op, flags, payload, now))
+            self.statistics.out_of_order += 1
+            if self.state is not State.CHALLENGING:
+                self._take_acknowledgement(expected, window, now)
+            self._shift_snack(now)
+            return None
+        self._take_in_order(op, flags, payload, expected, window, now)
+        return None
+
+    def _keep_unopened(self, datagram: bytes, source: Address, now: float) -> None:
+        """Keep a packet that may be under the key which the application is about to install (7.2, F2).
+
+        Its octets stay closed: nothing reads them before the key has opened them.
+        """
+        due = not self._peer_open and self.state in CONNECTED
+        if due and len(datagram) <= LIMBO_DATAGRAM and len(self._limbo) < LIMBO:
+            self._limbo.append((datagram, source, now))
+
+    def _answer_duplicate(self, now: float) -> None:
+        """A packet that was accepted before draws an acknowledgement: ours may have been lost (8.4.2)."""
+        if self._peer_open:
+            self._shift_snack(now)
+        else:
+            self._ack_now = True
+
+    def _take_in_order(
+        self, op: Op, flags: int, payload: bytes, expected: int, window: int, now: float
+    ) -> None:
+        """A packet whose turn it is, and then all those that waited for it."""
+        received = self.received
+        first = received.expected
+        arrived = now
+        old_key = self._old_key_answer
+        confirming = self.state is State.CHALLENGING
+        flushing = confirming and sub(expected, self.sent.next_sn) == 0  # M17
+        self._take_acknowledgement(expected, window, now)
+        while True:
+            ends = bool(flags & FLAG_EOT)
+            technical = op is Op.NULCOMMIT and (
+                confirming or (not self._peer_open and self._first_of_key(first))
+            )
+            received.advance(arrived)
+            self._happen_in_order(op, ends, payload, flushing, technical, now)
+            if self.state in OVER:
+                return
+            early = received.take_early()
+            if early is None:
+                break
+            first = received.expected
+            confirming = flushing = False
+            op, flags, payload, arrived = early
+        self._old_key_answer = old_key
+        self._acknowledge_often(received.expected)
+
+    def _first_of_key(self, sn: int) -> bool:
+        """The first number under an installed key: a NULCOMMIT there only announces the key (M30)."""
+        eras = self.keyring.receiving.eras
+        return any(era.first == sn and era.secret.mode != "crc64" for era in eras)
+
+    def _happen_in_order(
+        self, op: Op, ends: bool, payload: bytes, flushing: bool, technical: bool, now: float
+    ) -> None:
+        if op is Op.RELEASE:
+            return self._take_release(now)
+        was_challenging = self.state is State.CHALLENGING
+        transition = self._happen(_PACKET_EVENTS[op, ends], flushing)
+        if transition is None:
+            return self.statistics.drop("state")
+        self.statistics.payload_received += len(payload)
+        if not technical:
+            self.received.deliver(payload, ends)
+        self._peer_open = not ends
+        if not ends:
+            self._limbo.clear()
+        if was_challenging:
+            self._confirmed(now)
+        if transition.reply is Reply.ACK_FLUSH:
+            self._ack_now = True
+        else:
+            self._shift_snack(now)
+        return None
+
+    def _confirmed(self, now: float) -> None:
+        """The initiator's first packet ends CHALLENGING (6.5, M20)."""
+        self.established_at = now
+        self._heartbeat_at = now + self.heartbeat_interval
+        self._unflushed = None  # B10: the first in-band answer ends the transaction of ACK_CONNECT_REQ
+
+    def _take_release(self, now: float) -> None:
+        """RELEASE, everything before it being there (9.2, 9.3, M39, M40)."""
+        crossing = self.state is State.PRE_CLOSED
+        if self._peer_open:
+            self.received.deliver(b"", True)
+            self._peer_open = False
+        self._happen(Event.RCV_RELEASE)
+        self._ack_now = True
+        if crossing:
+            last = self._unflushed
+            self.closed_confirmed = last is None or sub(self.sent.una, last.sn) >= 0
+            return self._closed(now)
+        self.undelivered = self.queue.octets + self.sent.payload
+        self.queue.clear()
+        self.macroflow.forgotten(self.sent.clear())
+        self.sent.una = self.sent.next_sn
+        self._unflushed = None
+        self._repeats = []
+        if self._shutdown_requested:
+            self._happen(Event.SHUTDOWN)
+            self.closed_confirmed = self.undelivered == 0
+            self._closed(now)
+        return None
+
+    def _closed(self, now: float) -> None:
+        self._unflushed = None
+        self._repeats = []
+        self._close_at = math.inf
+        self._release_resources(now + CLOSED_TOMBSTONE)
+
+    # out-of-band packets
+
+    def _receive_out_of_band_untrusted(
+        self,
+        op: Op,
+        datagram: bytes,
+        source: Address,
+        now: float,
+        *,
+        flags: int,
+        window: int,
+        sn: int,
+        serial: int,
+    ) -> None:
+        drop = self.statistics.drop
+        received = self.received
+        if self.state is State.CHALLENGING or self.state is State.CLOSED:
+            return drop("state")
+        ahead = sub(sn, received.expected)
+        reach = MULTIPLY_REACH if op is Op.MULTIPLY else received.capacity
+        if ahead > received.window or ahead < -reach:
+            return drop("window")  # B11
+        if op is not Op.MULTIPLY and sub(serial, self._last_serial) <= 0:
+            return drop("replay")  # M5
+        era = self.keyring.receiving.era(sn)
+        old_key = era is not self.keyring.receiving.newest
+        if old_key and era.secret.mode == "crc64" and self._new_key_heard and not self._awaits_old_flush(op):
+            return drop("old-key")
+        body = self._open(datagram, self.keyring.receiving.protection(sn), True, now)
+        if body is None:
+            return None
+        if op is Op.MULTIPLY:
+            return drop("multiply")
+        self._last_serial = serial
+        try:
+            extensions = self.codec.extensions(body)
+            self.codec.check_extensions(datagram[ULTID_PAIR], extensions)
+        except MalformedPacket as malformed:
+            return drop(malformed.reason)
+        sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+        snack = next(e for e in extensions if isinstance(e, Snack))
+        if sub(snack.expected_sn, self.sent.next_sn) > 0:
+            return drop("acknowledgement")
+        self._authentic(sn, serial, source, flags, now, follows=not old_key and not _names_addresses(sink))
+        if not old_key:
+            self._new_key_heard = True
+        self._take_snack(snack, window, now)
+        if op is Op.ACK_FLUSH and snack.expected_sn == self.sent.next_sn:  # 2, 8.4.3, B10
+            self._flushed(now)
+        return None
+
+    def _awaits_old_flush(self, op: Op) -> bool:
+        """Our last transaction under the old key still lacks its ACK_FLUSH, though it has arrived (M29)."""
+        return op is Op.ACK_FLUSH and self._unflushed is not None and self.sent.una == self.sent.next_sn
+
+    def _flushed(self, now: float) -> None:
+        if self._unflushed is None:
+            return
+        releasing = self.state is State.PRE_CLOSED
+        if self._happen(Event.RCV_ACK_FLUSH) is None:
+            return
+        self._unflushed = None
+        if self._committing:
+            self.committed = self._committing
+            self._committing = 0
+        if releasing:
+            self.closed_confirmed = True
+            self._closed(now)
+
+    # acknowledgements of what we sent
+
+    def _take_acknowledgement(self, expected: int, window: int, now: float) -> None:
+        """The cumulative acknowledgement and window of an in-band packet (4.6)."""
+        if sub(expected, self.sent.una) < 0:
+            return  # M50: older than known
+        self.sent.advertise(expected, window)
+        result = Acknowledgement()
+        if self.sent.acknowledge(expected, result) is not None:
+            self._acknowledged(result, now)
+
+    def _take_snack(self, snack: Snack, window: int, now: float) -> None:
+        sent = self.sent
+        result = Acknowledgement()
+        if sub(snack.expected_sn, sent.una) >= 0:
+            sent.advertise(snack.expected_sn, window)
+            sent.acknowledge(snack.expected_sn, result)
+            sample = sent.sample
+            if sample is not None and sample[0] == snack.delay_sample_sn:  # 8.5.1, M9
+                self.rtt.sample(now - sample[1] - snack.delay / 1e6)
+                sent.sample = None
+        if snack.gaps and not sent.acknowledge_selectively(snack, result):
+            self.statistics.drop("snack-gaps")
+        self._acknowledged(result, now)
+
+    def _acknowledged(self, result: Acknowledgement, now: float) -> None:
+        if result.octets or result.payload:
+            self._last_acknowledged_at = now
+            self.rtt.progress()
+            self.macroflow.acknowledged(result.octets, self.rtt.srtt, now)
+            self._blocked_until = math.inf
+        if result.loss_sent_at > -math.inf:
+            self.macroflow.congested(result.loss_sent_at, now)
+        since = self._srr_since
+        if since is not None and since != NEXT and sub(self.sent.una, since) > 0:
+            self._srr_since = None  # 4.6: a packet with SRR was acknowledged
+
+    # RESET
+
+    def _receive_reset_untrusted(self, datagram: bytes, sn: int, now: float) -> None:
+        """RESET of a connection with numbers both ways (4.9, M35); `Connection` handles those of the handshake."""
+        drop = self.statistics.drop
+        if self.state in OVER or not self.has_windows:
+            return drop("state")
+        if datagram[:ULTID_PAIR] != self._peer_ids:
+            return drop("source-ultid")
+        if len(datagram) != SMALLEST or datagram[10:12] != b"\x00\x18":
+            return drop("offset")
+        received = self.received
+        ahead = sub(sn, received.expected)
+        left = -len(received.ready) - 1
+        if ahead > received.window or ahead < left:
+            return drop("window")
+        era = self.keyring.receiving.era(sn)
+        old_key = era is not self.keyring.receiving.newest
+        if old_key and era.secret.mode == "crc64" and self.keyring.keyed:
+            return drop("old-key")  # once a key is installed CRC64 may only acknowledge (M30)
+        if self._open(datagram, self.keyring.receiving.protection(sn), False, now) is None:
+            return None
+        self.last_heard = now
+        self._fail(Event.RCV_RESET, FailureKind.RESET_BY_PEER, int.from_bytes(datagram[12:16], "big"), now)
+        return None
+
+    def _repeat_reset(self, now: float) -> None:
+        """A reset connection answers later packets with the same octets, at most once per round trip (M35)."""
+        if self._reset_datagram and now >= self._reset_repeated_at + max(self.rtt.rto, self.rtt.srtt):
+            if now < self.tombstone_until:
+                self._urgent.append(self._reset_datagram)
+                self._reset_repeated_at = now
+
+
+def _names_addresses(sink: SinkParameter | None) -> bool:
+    """A Sink Parameter that really names an address; one of zeros counts as absent (B15)."""
+    return sink is not None and any(any(prefix) for prefix in sink.prefixes)

@@ -1,0 +1,163 @@
+"""Which key protects which number, in each direction (gao-07 7.2, 7.3, 7.5).
+
+A direction's numbers are divided into eras: CRC64 from the start, then one era per installed key.  Within an AEAD
+era a new batch key begins every `rekey_after` numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fsp_trio.core.failure import KeyInstallationRefused
+from fsp_trio.integrity import AeadSchedule, Protection
+from fsp_trio.wire.serial import sub
+
+OLD_KEY_LIFE = 60.0
+"""Seconds that a key outlives its last unacknowledged number (M33)."""
+
+MAXIMUM_ERAS = 3
+"""Keys remembered in one direction, the newest included."""
+
+
+class Secret:
+    """An installed key: CRC64 or MAC, one protection for ever, or AEAD, a chain of batches."""
+
+    __slots__ = ("fixed", "mode", "rekey_after", "schedule", "uses")
+
+    def __init__(self, mode: str, fixed: Protection | None, schedule: AeadSchedule | None, rekey_after: int) -> None:
+        self.mode = mode
+        self.fixed = fixed
+        self.schedule = schedule
+        self.rekey_after = rekey_after
+        self.uses = 0
+
+    @classmethod
+    def constant(cls, protection: Protection) -> Secret:
+        return cls(protection.mode, protection, None, 0)
+
+    @classmethod
+    def chain(cls, schedule: AeadSchedule, rekey_after: int) -> Secret:
+        return cls("aead", None, schedule, rekey_after)
+
+    def batch(self, offset: int) -> tuple[Protection, int]:
+        """The protection of the `offset`th number of an era, and how many numbers it serves from there on."""
+        if self.schedule is None:
+            assert self.fixed is not None
+            return self.fixed, 2**32
+        index, used = divmod(max(offset, 0), self.rekey_after)
+        return self.schedule.batch(index + 1), self.rekey_after - used
+
+
+class Era:
+    """The numbers of one direction from `first` on, under one secret."""
+
+    __slots__ = ("first", "secret")
+
+    def __init__(self, first: int, secret: Secret) -> None:
+        self.first = first
+        self.secret = secret
+
+
+class Direction:
+    """The eras of one direction, oldest first; at least one."""
+
+    __slots__ = ("eras",)
+
+    def __init__(self, first: int, secret: Secret) -> None:
+        self.eras = [Era(first, secret)]
+
+    def era(self, sn: int) -> Era:
+        """The era of a number; one that is earlier than all eras kept belongs to the oldest."""
+        eras = self.eras
+        for era in reversed(eras):
+            if sub(sn, era.first) >= 0:
+                return era
+        return eras[0]
+
+    def protection(self, sn: int) -> Protection:
+        era = self.era(sn)
+        return era.secret.batch(sub(sn, era.first))[0]
+
+    def run(self, sn: int) -> tuple[Protection, int]:
+        """The protection of `sn` and how many consecutive numbers from it on share it."""
+        eras = self.eras
+        for i in range(len(eras) - 1, -1, -1):
+            offset = sub(sn, eras[i].first)
+            if offset >= 0 or i == 0:
+                protection, length = eras[i].secret.batch(offset)
+                if i + 1 < len(eras):
+                    length = min(length, sub(eras[i + 1].first, sn))
+                return protection, length
+        raise AssertionError("a direction has at least one era")
+
+    @property
+    def newest(self) -> Era:
+        return self.eras[-1]
+
+    def forget_before(self, sn: int) -> None:
+        """Drop eras that hold no number from `sn` on."""
+        while len(self.eras) > 1 and sub(sn, self.eras[1].first) >= 0:
+            del self.eras[0]
+
+
+class Keyring:
+    """Both directions of one connection."""
+
+    __slots__ = ("_forget_at", "forgery_budget", "key_life", "receiving", "sending", "spent")
+
+    def __init__(
+        self, protection: Protection, send_first: int, receive_first: int, *, key_life: int, forgery_budget: int
+    ) -> None:
+        secret = Secret.constant(protection)
+        self.sending = Direction(send_first, secret)
+        self.receiving = Direction(receive_first, secret)
+        self.key_life = key_life
+        self.forgery_budget = forgery_budget
+        self.spent = 0
+        self._forget_at = math.inf
+
+    def check_distance(self, secret: Secret, send_first: int, receive_first: int, margin: int) -> None:
+        """Raise KeyInstallationRefused when an AEAD key would serve two directions whose numbers may meet (N2b)."""
+        apart = abs(sub(send_first, receive_first))
+        if secret.schedule is not None and apart < secret.rekey_after + margin:
+            raise KeyInstallationRefused(
+                f"the sequence numbers of the two directions are only {apart} apart: a nonce could repeat"
+            )
+
+    def begin(self, direction: Direction, first: int, secret: Secret) -> None:
+        """From number `first` on, `direction` uses `secret`."""
+        direction.eras.append(Era(first, secret))
+        del direction.eras[:-MAXIMUM_ERAS]
+        self.spent = 0
+        self._forget_at = math.inf
+
+    @property
+    def keyed(self) -> bool:
+        """An application's key is installed."""
+        return self.receiving.newest.secret.mode != "crc64"
+
+    def retire(self, una: int, expected: int, now: float) -> None:
+        """Forget old eras a minute after their last numbers were acknowledged both ways (M33)."""
+        sending, receiving = self.sending, self.receiving
+        if len(sending.eras) == 1 and len(receiving.eras) == 1:
+            return
+        if sub(una, sending.newest.first) <= 0 or sub(expected, receiving.newest.first) <= 0:
+            return
+        if self._forget_at == math.inf:
+            self._forget_at = now + OLD_KEY_LIFE
+        elif now >= self._forget_at:
+            sending.forget_before(sending.newest.first)
+            receiving.forget_before(receiving.newest.first)
+            self._forget_at = math.inf
+
+    def forged(self, octets: int) -> bool:
+        """Count a failed opening; True when the key has borne all it may (M32).
+
+        A 64-bit tag allows 2^32 attempts with inputs of up to 2^11 octets, and an eighth of that for every
+        fourfold length (NIST SP 800-38D, appendix C).
+        """
+        cost, size = 1, 2048
+        while size < octets:
+            cost, size = cost * 8, size * 4
+        self.spent += cost
+        return self.spent >= self.forgery_budget

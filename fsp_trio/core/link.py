@@ -1,0 +1,214 @@
+"""First layer of a connection: who it is, what state it is in, which keys it has.
+
+A connection is made of four layers, each a class that extends the one before:
+`Link` (this module), `Outgoing`, `Incoming` and `Connection`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+from fsp_trio.core.congestion import CongestionManager
+from fsp_trio.core.failure import Failure, FailureKind
+from fsp_trio.core.keyring import Keyring, Secret
+from fsp_trio.core.receive_window import ReceiveWindow
+from fsp_trio.core.send_window import SendQueue, SendWindow
+from fsp_trio.core.settings import Settings
+from fsp_trio.core.statistics import ConnectionStatistics
+from fsp_trio.core.timers import RoundTrip
+from fsp_trio.integrity import Crc64Protection
+from fsp_trio.revisions import Revision
+from fsp_trio.revisions.states import OVER, Event, State, Transition
+from fsp_trio.wire.gao import NORMAL_HEADER
+from fsp_trio.wire.packets import FLAG_ECE, FLAG_SRR, Op
+
+Address = Hashable
+NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
+"""Over UDP the prefixes are zero unless an external address is known (4.7, B15)."""
+MASK = 0xFFFFFFFF
+STATES_REMEMBERED = 256
+NEXT = -1
+"""Stands for the number of the next in-band packet."""
+LAST_SERIAL = MASK
+"""The out-of-band serial after which a connection must end (N4)."""
+RESET_TOMBSTONE = 60.0
+"""Seconds for which a reset connection repeats its RESET (M35)."""
+CLOSED_TOMBSTONE = 120.0
+"""Seconds for which a closed connection answers RELEASE (M41)."""
+
+
+def path_key(remote: Address) -> Hashable:
+    """What names a path to the congestion manager: the address without its port (8.7, B18)."""
+    return remote[0] if isinstance(remote, tuple) and remote else remote
+
+
+class Link:
+    """Identity, state, keys and counters; what the upper layers of a connection share."""
+
+    __slots__ = (
+        "_address_newest",
+        "_ce_seen",
+        "_congestion",
+        "_ids",
+        "_last_serial",
+        "_peer_ids",
+        "_reset_datagram",
+        "_reset_repeated_at",
+        "_serial",
+        "_srr_since",
+        "_urgent",
+        "closed_confirmed",
+        "codec",
+        "established_at",
+        "failure",
+        "keyring",
+        "last_heard",
+        "local_ultid",
+        "macroflow",
+        "queue",
+        "received",
+        "remote",
+        "remote_ultid",
+        "revision",
+        "rtt",
+        "sent",
+        "settings",
+        "state",
+        "states_passed",
+        "statistics",
+        "tombstone_until",
+    )
+
+    keyring: Keyring
+    sent: SendWindow
+    received: ReceiveWindow
+
+    def __init__(
+        self,
+        revision: Revision,
+        settings: Settings,
+        *,
+        local_ultid: bytes,
+        remote_ultid: bytes,
+        remote: Address,
+        now: float,
+        congestion: CongestionManager,
+    ) -> None:
+        self.revision = revision
+        self.codec = revision.codec
+        self.settings = settings
+        self.local_ultid = local_ultid
+        self.remote: Address = remote
+        self._congestion = congestion
+        self.macroflow = congestion.join(path_key(remote))
+        self.state = State.NON_EXISTENT
+        self.states_passed: list[State] = []
+        self.failure: Failure | None = None
+        self.closed_confirmed = False
+        self.tombstone_until = -math.inf
+        self.statistics = ConnectionStatistics()
+        self.rtt = RoundTrip(settings.timers)
+        self.queue = SendQueue(settings.max_payload)
+        self.last_heard = now
+        self.established_at = math.inf
+        self._set_remote_ultid(remote_ultid)
+        self._serial = 0
+        self._last_serial = 0
+        self._ce_seen = False
+        self._srr_since: int | None = None
+        """First in-band number that carries SRR, or NEXT; None when SRR is not set."""
+        self._address_newest = (0, 0)
+        self._urgent: list[bytes] = []
+        self._reset_datagram = b""
+        self._reset_repeated_at = -math.inf
+
+    def _set_remote_ultid(self, ultid: bytes) -> None:
+        self.remote_ultid = ultid
+        self._ids = self.local_ultid + ultid
+        self._peer_ids = ultid + self.local_ultid
+
+    def _begin_integrity(
+        self, send_first: int, receive_first: int, *, proof: tuple[bytes, bytes, bytes, bytes, bytes]
+    ) -> None:
+        """CRC64 from the fields of the handshake: check code, cookie, salt, time delta, timestamp (8.1.1)."""
+        self.keyring = Keyring(
+            Crc64Protection(self.local_ultid, self.remote_ultid, *proof),
+            send_first,
+            receive_first,
+            key_life=self.settings.key_life or self.revision.key_life,
+            forgery_budget=self.settings.forgery_budget,
+        )
+
+    # the state machine
+
+    def _happen(self, event: Event, flushing: bool = False) -> Transition | None:
+        """Take the transition that the revision's table has for `event`; None if it has none."""
+        transition = self.revision.states.find(self.state, event, flushing)
+        if transition is not None and transition.successor is not self.state:
+            self._enter(transition.successor)
+        return transition
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self.states_passed.append(state)
+        if len(self.states_passed) > STATES_REMEMBERED:
+            del self.states_passed[0]
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will be delivered, in either direction."""
+        return self.state in OVER
+
+    def _fail(self, event: Event, kind: FailureKind, reason: int, now: float) -> None:
+        """The abrupt end (12.7): a RESET if the transition has one, and everything that is queued is dropped."""
+        transition = self.revision.states.find(self.state, event)
+        if transition is None:
+            return
+        if transition.reply.value and not self._reset_datagram:
+            self._reset_datagram = self._make_reset(reason)
+            if self._reset_datagram:
+                self._urgent.append(self._reset_datagram)
+                self._reset_repeated_at = now
+        self.failure = Failure(kind, reason)
+        self._enter(transition.successor)
+        self._release_resources(now + RESET_TOMBSTONE)
+
+    def _make_reset(self, reason: int) -> bytes:
+        """A RESET under the newest send key, with a number that no packet has used (N3)."""
+        code = self.codec.op_codes[Op.RESET]
+        window = self.sent
+        head = self.codec.head(
+            code, NORMAL_HEADER, reason >> 24 & 0xFF, reason & 0xFFFFFF, window.next_sn, self.received.expected
+        )
+        return self.keyring.sending.protection(window.next_sn).seal(self._ids, head, b"")
+
+    def _release_resources(self, tombstone_until: float) -> None:
+        """At the end: what was sent or came early is of no use any more; what is in order stays readable."""
+        if self.tombstone_until == -math.inf:
+            self._congestion.leave(self.macroflow)
+        self.tombstone_until = tombstone_until
+        self.queue.clear()
+        if self.has_windows:
+            self.macroflow.forgotten(self.sent.clear())
+            self.received.clear_early()
+
+    @property
+    def has_windows(self) -> bool:
+        """The handshake went far enough for sequence numbers both ways."""
+        return hasattr(self, "received")
+
+    # sealing
+
+    def _header_flags(self) -> int:
+        """ECE and SRR as they stand now (4.6, 8.7, M45)."""
+        return (FLAG_ECE if self._ce_seen else 0) | (FLAG_SRR if self._srr_since is not None else 0)
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _constant_secret_spent(self, secret: Secret, uses: int) -> bool:
+        """Count applications of a key; True when its life is over (12.6)."""
+        secret.uses += uses
+        return secret.uses > self.keyring.key_life and secret.mode != "crc64"

@@ -1,0 +1,437 @@
+"""Second layer of a connection: what leaves, and when (gao-07 8.2 to 8.6, 9.1, 10.1)."""
+
+from __future__ import annotations
+
+import math
+from itertools import repeat
+
+from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.keyring import Secret
+from fsp_trio.core.link import LAST_SERIAL, MASK, NEXT, NO_PREFIXES, Link
+from fsp_trio.core.send_window import Block
+from fsp_trio.integrity import Protection
+from fsp_trio.revisions.states import (
+    CONNECTED,
+    OWN_COMMITTED,
+    OWN_COMMITTING,
+    OWN_OPEN,
+    Event,
+    State,
+)
+from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
+from fsp_trio.wire.packets import FLAG_EOT, Op, SinkParameter
+from fsp_trio.wire.serial import sub
+
+BATCH = 122
+"""Most new packets in one batch: twice what one call with segmentation offload takes."""
+MAXIMUM_REPEATS = 64
+"""Most repeats in one batch."""
+NO_SINK = SinkParameter(bytes(4), NO_PREFIXES)
+
+
+class Outgoing(Link):
+    """Packets in order, their repeats, acknowledgements, and the timers of all these."""
+
+    __slots__ = (
+        "_ack_now",
+        "_announce_key",
+        "_blocked_until",
+        "_close_at",
+        "_committing",
+        "_first_sends",
+        "_heartbeat_at",
+        "_interval_start",
+        "_last_acknowledged_at",
+        "_old_key_answer",
+        "_ordinal",
+        "_own_open",
+        "_peer_open",
+        "_pending_secret",
+        "_probe_at",
+        "_repeat_quota",
+        "_repeats",
+        "_repeats_allowed",
+        "_shutdown_requested",
+        "_snack_at",
+        "_switch_after",
+        "_unflushed",
+        "advertised_edge",
+        "committed",
+        "told_expected",
+    )
+
+    def _start_outgoing(self, now: float) -> None:
+        self._ack_now = False
+        self._announce_key = False
+        self._blocked_until = math.inf
+        self._close_at = math.inf
+        self._committing = 0
+        """Ordinal of the application's transaction whose EoT awaits ACK_FLUSH; 0 for one of the protocol's own."""
+        self._heartbeat_at = math.inf
+        self._last_acknowledged_at = now
+        self._old_key_answer = False
+        self._ordinal = 0
+        self._own_open = False
+        """The application has a transaction open: octets given, commit() not yet called."""
+        self._peer_open = False
+        self._pending_secret: Secret | None = None
+        self._switch_after = 0
+        self._probe_at = math.inf
+        self._repeats: list[Block] = []
+        self._interval_start = now
+        self._first_sends = 0
+        self._repeat_quota = 1
+        self._repeats_allowed = 1
+        self._shutdown_requested = False
+        self._snack_at = math.inf
+        self._unflushed: Block | None = None
+        """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
+        self.advertised_edge = 0
+        """The furthest number that the windows told so far admit."""
+        self.told_expected = 0
+        """The newest cumulative acknowledgement that we sent."""
+        self.committed = 0
+        """Ordinal of the newest transaction of ours that the peer has received whole."""
+
+    # the batch
+
+    def datagrams_to_send(self, now: float) -> list[bytes]:
+        """The next datagrams for `remote`, a bounded batch; ask again until it is empty."""
+        batch = self._urgent
+        self._urgent = []
+        self._blocked_until = math.inf
+        if self.has_windows and not self.is_over or self._ack_now:
+            if self._ack_now or now >= self._snack_at:
+                self._acknowledge_now(batch, now)
+            if self._repeats:
+                self._repeat(batch, now)
+            self._send_new(batch, now)
+        if batch:
+            statistics = self.statistics
+            statistics.packets_sent += len(batch)
+            statistics.octets_sent += sum(map(len, batch))
+        return batch
+
+    @property
+    def has_output(self) -> bool:
+        """Something waits to leave now; cheap, and only a hint."""
+        return bool(self._urgent) or self._ack_now
+
+    # in-band packets
+
+    def _send_new(self, batch: list[bytes], now: float) -> None:
+        while self.state in OWN_OPEN or self.state in OWN_COMMITTED:
+            if self._announce_key and self.state in OWN_COMMITTED:
+                if self.queue and self.queue.pieces[0].data:
+                    self._announce_key = False  # data comes first under the new key
+                elif not self._send_control(batch, Op.NULCOMMIT, now):
+                    return
+                else:
+                    self._announce_key = False
+                    continue
+            if not self.queue:
+                self._send_release(batch, now)
+                return
+            if not self._fill(batch, now):
+                return
+
+    def _admitted(self, now: float, *, probe: bool = False) -> int:
+        """How many new packets the peer's window, the congestion window and the pacer admit."""
+        room = self.sent.room
+        if room == 0:
+            if self.sent.blocks or self._unflushed is not None:
+                return 0
+            if self._probe_at == math.inf:  # 8.6, M8: nothing in flight, and the window is shut
+                self._probe_at = now + self.rtt.timeout
+            if now < self._probe_at:
+                return 0
+            self._probe_at = math.inf
+            return 1
+        self._probe_at = math.inf
+        size = self.settings.max_payload + NORMAL_HEADER + 8
+        allowance = self.macroflow.allowance(now) // size
+        if allowance == 0:
+            if not self.sent.blocks and self.macroflow.in_flight == 0:
+                return 1
+            self._wait_until(now + self.macroflow.wait())
+            return 0
+        return min(room, allowance)
+
+    def _wait_until(self, moment: float) -> None:
+        """More could leave at `moment` at the latest."""
+        self._blocked_until = min(self._blocked_until, moment)
+
+    def _fill(self, batch: list[bytes], now: float) -> bool:
+        """Send queued octets of one transaction; False when nothing more can leave now."""
+        admitted = min(self._admitted(now), BATCH - len(batch))
+        if admitted <= 0:
+            if len(batch) >= BATCH:
+                self._wait_until(now)
+            return False
+        sent = self.sent
+        queue = self.queue
+        codes = self.codec.op_codes
+        head = self.codec.head
+        limit = self.settings.max_payload
+        expected = self.received.expected
+        window = self.received.window
+        flags = self._header_flags()
+        sn = sent.next_sn
+        if self._srr_since == NEXT:
+            self._srr_since = sn
+        protection, run = self.keyring.sending.run(sn)
+        admitted = min(admitted, run)
+        seal = protection.seal
+        ids = self._ids
+        op_code = codes[Op.PERSIST] if self.state in OWN_COMMITTED else codes[Op.PURE_DATA]
+        pure_data = codes[Op.PURE_DATA]
+        ended = None
+        datagrams: list[bytes] = []
+        payloads = queue.cut_full(limit, admitted)
+        if payloads:
+            self._happen(Event.SEND)
+            for payload in payloads:
+                datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
+                sn = (sn + 1) & MASK
+                op_code = pure_data
+        while len(payloads) < admitted and ended is None and queue.pieces:
+            payload, ended = queue.cut(limit)
+            if ended is not None:
+                flags |= FLAG_EOT
+                if not payload:
+                    op_code = codes[Op.NULCOMMIT]
+            payloads.append(payload)
+            datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
+            self._happen(Event.SEND if ended is None else Event.FLUSH)
+            sn = (sn + 1) & MASK
+            op_code = pure_data
+        count = len(payloads)
+        payload_octets = sum(map(len, payloads))
+        octets = sum(map(len, datagrams))
+        numbers = (number & MASK for number in range(sent.next_sn, sent.next_sn + count))
+        sent.blocks.extend(map(Block, numbers, payloads, datagrams, repeat(expected), repeat(now)))
+        sent.next_sn = sn
+        sent.payload += payload_octets
+        batch += datagrams
+        self._told(expected, window)
+        self._account(count, octets, payload_octets)
+        if ended is not None:
+            self._end_sent(sent.blocks[-1], ended.ordinal)
+        self._first_sends += count
+        era = self.keyring.sending.era((sn - 1) & MASK)
+        if self._constant_secret_spent(era.secret, count) and era.secret.schedule is None:
+            self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
+            return False
+        return True
+
+    def _told(self, expected: int, window: int) -> None:
+        """A packet left with this acknowledgement and window."""
+        self.told_expected = expected
+        self.advertised_edge = (expected + window) & MASK
+
+    def _account(self, count: int, octets: int, payload_octets: int) -> None:
+        self.macroflow.sent(octets)
+        statistics = self.statistics
+        statistics.in_band_sent += count
+        statistics.payload_sent += payload_octets
+
+    def _end_sent(self, block: Block, ordinal: int) -> None:
+        """The packet that ends a transaction has left: nothing follows before its ACK_FLUSH (2, 5.7)."""
+        self._unflushed = block
+        self._committing = ordinal
+        if self._pending_secret is not None and ordinal == self._switch_after:
+            self._switch_sending(self._pending_secret)
+
+    def _switch_sending(self, secret: Secret) -> None:
+        self.keyring.begin(self.keyring.sending, self.sent.next_sn, secret)
+        self._pending_secret = None
+        self._announce_key = True
+
+    def _send_control(self, batch: list[bytes], op: Op, now: float) -> bool:
+        """Send a NULCOMMIT or RELEASE of the protocol's own; False if the window does not admit it now."""
+        if self._admitted(now) <= 0:
+            return False
+        self._emit(batch, op, FLAG_EOT, b"", now)
+        if op is Op.NULCOMMIT:
+            self._happen(Event.FLUSH)
+            self._end_sent(self.sent.blocks[-1], 0)
+        return True
+
+    def _emit(self, batch: list[bytes], op: Op, flags: int, payload: bytes, now: float) -> None:
+        """Number, seal and remember one in-band packet."""
+        sent = self.sent
+        sn = sent.next_sn
+        expected = self.received.expected
+        window = self.received.window
+        flags |= self._header_flags()
+        if self._srr_since == NEXT:
+            self._srr_since = sn
+        op_code = self.codec.op_codes[op]
+        protection = self.keyring.sending.protection(sn)
+        head = self.codec.head(op_code, NORMAL_HEADER, flags, window, sn, expected)
+        datagram = protection.seal(self._ids, head, payload)
+        sent.append(Block(sn, payload, datagram, expected, now))
+        self._told(expected, window)
+        batch.append(datagram)
+        self._account(1, len(datagram), len(payload))
+        self._first_sends += 1
+
+    def _send_release(self, batch: list[bytes], now: float) -> None:
+        """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
+        if not self._shutdown_requested or self._peer_open:
+            return
+        if self.state not in (State.CLOSABLE, State.PEER_COMMIT):
+            return
+        if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
+            return
+        self._happen(Event.SHUTDOWN)
+        self._emit(batch, Op.RELEASE, FLAG_EOT, b"", now)
+        self._unflushed = self.sent.blocks[-1]
+        self._close_at = now + self.revision.shutdown_timeout
+
+    # repeats
+
+    def _due(self, now: float) -> list[Block]:
+        """Packets whose retransmission time-out is over (8.5.4)."""
+        timeout = self.rtt.timeout
+        limit = now - timeout + 1e-9
+        due = [block for block in self.sent.blocks if block.sent_at <= limit and not block.acknowledged]
+        last = self._unflushed
+        if last is not None and sub(last.sn, self.sent.una) < 0 and last.sent_at <= limit:
+            due.append(last)
+        return due
+
+    def _retransmission_deadline(self) -> float:
+        if self._repeats or self.state is State.CHALLENGING:  # B4: ACK_CONNECT_REQ is repeated on request only
+            return math.inf
+        blocks = self.sent.blocks
+        head = blocks[0] if blocks else self._unflushed
+        return math.inf if head is None else head.sent_at + self.rtt.timeout
+
+    def _expire(self, now: float) -> None:
+        """The retransmission timer expired."""
+        due = self._due(now)
+        if not due:
+            return
+        for block in due:
+            if block.in_flight:
+                block.in_flight = False
+                self.macroflow.forgotten(len(block.datagram))
+        if self.last_heard < due[0].sent_at:
+            self.macroflow.timed_out(now)
+        self.rtt.back_off()
+        self._repeats = due
+
+    def _repeat(self, batch: list[bytes], now: float) -> None:
+        """Send packets again, at most half as many in an interval as were sent in the last one (8.5.4, B9)."""
+        self._turn_interval(now)
+        sent = self.sent
+        limit = min(self._repeats_allowed, MAXIMUM_REPEATS)
+        repeated = 0
+        waiting = self._repeats
+        for position, block in enumerate(waiting):
+            if block.acknowledged or (sub(block.sn, sent.una) < 0 and block is not self._unflushed):
+                continue
+            if repeated >= limit or (repeated and self.macroflow.allowance(now) < len(block.datagram)):
+                self._repeats = waiting[position:]
+                self._wait_until(now + self.settings.timers.granularity)
+                break
+            batch.append(self._refreshed(block))
+            block.sent_at = now
+            block.times += 1
+            block.in_flight = sub(block.sn, sent.una) >= 0
+            if block.in_flight:
+                self.macroflow.sent(len(block.datagram))
+            repeated += 1
+        else:
+            self._repeats = []
+        self._repeats_allowed -= repeated
+        self.statistics.retransmissions += repeated
+
+    def _turn_interval(self, now: float) -> None:
+        if now - self._interval_start >= self.settings.timers.granularity:
+            self._interval_start = now
+            if self._first_sends:
+                self._repeat_quota = max(1, self._first_sends // 2)
+                self._first_sends = 0
+            self._repeats_allowed = self._repeat_quota
+
+    def _refreshed(self, block: Block) -> bytes:
+        """The packet with the present acknowledgement, or octet for octet as before if that is the same (N1)."""
+        expected = self.received.expected
+        if block.expected != expected:
+            op_code, flags = block.datagram[ULTID_PAIR], block.datagram[ULTID_PAIR + 4]  # M45: flags stay
+            head = self.codec.head(op_code, NORMAL_HEADER, flags, self.received.window, block.sn, expected)
+            block.datagram = self.keyring.sending.protection(block.sn).seal(self._ids, head, block.payload)
+            block.expected = expected
+            self.keyring.sending.era(block.sn).secret.uses += 1
+        return block.datagram
+
+    # acknowledgements and heartbeats
+
+    def _acknowledge_now(self, batch: list[bytes], now: float) -> None:
+        """ACK_FLUSH if the peer's transaction is complete, else KEEP_ALIVE; both carry a SNACK (8.5.2, M4, M11)."""
+        self._ack_now = False
+        self._snack_at = math.inf
+        if self._serial >= LAST_SERIAL:
+            self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
+            return
+        received = self.received
+        op = Op.KEEP_ALIVE if self._peer_open else Op.ACK_FLUSH
+        body = self.codec.snack(received.snack(now, gaps=self._peer_open))
+        if op is Op.KEEP_ALIVE:
+            body = self.codec.sink_parameter(NO_SINK) + body  # 10.1
+        sn, protection = self._out_of_band_number()
+        window = received.window
+        head = self.codec.head(
+            self.codec.op_codes[op],
+            NORMAL_HEADER + len(body),
+            self._header_flags(),
+            window,
+            sn,
+            self._next_serial(),
+        )
+        batch.append(protection.seal(self._ids, head, body, True))
+        self._told(received.expected, window)
+        self.statistics.out_of_band_sent += 1
+        self._heartbeat_at = now + self.heartbeat_interval
+        self.keyring.retire(self.sent.una, received.expected, now)
+
+    def _out_of_band_number(self) -> tuple[int, Protection]:
+        """The last in-band number sent (B11); under a key that the peer has, if it may lack the newest (M29)."""
+        sending = self.keyring.sending
+        sn = (self.sent.next_sn - 1) & MASK
+        if self._old_key_answer and len(sending.eras) > 1 and sub(sn, sending.newest.first) >= 0:
+            sn = (sending.newest.first - 1) & MASK
+        era = sending.era(sn)
+        era.secret.uses += 1
+        return sn, sending.protection(sn)
+
+    @property
+    def heartbeat_interval(self) -> float:
+        return self.settings.heartbeat_interval or self.revision.heartbeat_interval
+
+    def next_heartbeat(self) -> float:
+        """When the next heartbeat is due (10.1); infinity outside the connected states."""
+        return self._heartbeat_at if self.state in CONNECTED else math.inf
+
+    def handle_heartbeat(self, now: float) -> None:
+        if now >= self.next_heartbeat():
+            self._ack_now = True
+
+    def _shift_snack(self, now: float) -> None:
+        """Bring the next SNACK forward to one round trip from now (8.5.2)."""
+        due = now + max(self.rtt.srtt, 0.001)
+        if due < self._snack_at:
+            self._snack_at = due
+
+    # what the upper layers ask
+
+    @property
+    def outstanding(self) -> bool:
+        """Something of ours is queued, unacknowledged or uncommitted."""
+        return bool(self.queue) or bool(self.sent.blocks) or self._unflushed is not None
+
+    @property
+    def is_committing(self) -> bool:
+        return self.state in OWN_COMMITTING

@@ -1,0 +1,228 @@
+"""What one end has to send: octets not yet numbered, and numbered packets not yet acknowledged."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from fsp_trio.wire.packets import Snack
+from fsp_trio.wire.serial import sub
+
+MASK = 0xFFFFFFFF
+REORDERING_THRESHOLD = 3
+"""Packets that must have arrived after a missing one before it counts as lost for congestion control."""
+
+
+class Block:
+    """One in-band packet that was sent: its number, its payload and its latest form on the wire."""
+
+    __slots__ = ("acknowledged", "datagram", "expected", "in_flight", "payload", "sent_at", "sn", "times")
+
+    def __init__(self, sn: int, payload: bytes, datagram: bytes, expected: int, now: float) -> None:
+        self.sn = sn
+        self.payload = payload
+        self.datagram = datagram
+        self.expected = expected
+        self.sent_at = now
+        self.times = 1
+        self.acknowledged = False
+        self.in_flight = True
+
+
+@dataclass(slots=True)
+class Piece:
+    """Queued octets of one transaction; `ordinal` is not 0 if they end it."""
+
+    data: bytes
+    ordinal: int = 0
+
+
+@dataclass(slots=True)
+class Acknowledgement:
+    """What an acknowledgement brought."""
+
+    payload: int = 0
+    """Octets of payload that are now acknowledged for good."""
+    octets: int = 0
+    """Octets of datagrams that left the path."""
+    loss_sent_at: float = -math.inf
+    """When the newest packet that is now taken for lost was sent."""
+
+
+class SendQueue:
+    """Octets of the application's transactions in order, not yet numbered."""
+
+    __slots__ = ("_coalesce", "_start", "octets", "pieces")
+
+    def __init__(self, coalesce: int) -> None:
+        self.pieces: deque[Piece] = deque()
+        self.octets = 0
+        self._coalesce = coalesce
+        self._start = 0
+        """Where the octets of the first piece begin that were not taken yet."""
+
+    def __bool__(self) -> bool:
+        return bool(self.pieces)
+
+    def append(self, data: bytes) -> None:
+        """Queue octets of the open transaction; small ones are joined to those that wait already."""
+        self.octets += len(data)
+        if self.pieces:
+            last = self.pieces[-1]
+            if not last.ordinal and len(last.data) + len(data) <= self._coalesce:
+                last.data += data
+                return
+        self.pieces.append(Piece(data))
+
+    def end(self, ordinal: int) -> None:
+        """End the open transaction: with its last queued octets, or with a piece that has none (M16)."""
+        if self.pieces:
+            last = self.pieces[-1]
+            if not last.ordinal:
+                last.ordinal = ordinal
+                return
+        self.pieces.append(Piece(b"", ordinal))
+
+    def cut_full(self, limit: int, count: int) -> list[bytes]:
+        """Take up to `count` payloads of exactly `limit` octets that end nothing, from the first piece alone."""
+        piece = self.pieces[0]
+        data = piece.data
+        start = self._start
+        count = min(count, (len(data) - start - 1) // limit)
+        if count <= 0:
+            return []
+        stop = self._start = start + count * limit
+        self.octets -= stop - start
+        return [data[at : at + limit] for at in range(start, stop, limit)]
+
+    def cut(self, limit: int) -> tuple[bytes, Piece | None]:
+        """Take the payload of one packet, at most `limit` octets, and the piece that it ends, if it ends one.
+
+        Several short pieces of one transaction share a packet.
+        """
+        pieces = self.pieces
+        payload = b""
+        while True:
+            piece = pieces[0]
+            start = self._start
+            part = piece.data[start : start + limit - len(payload)]
+            payload = payload + part if payload else part
+            self.octets -= len(part)
+            if start + len(part) < len(piece.data):
+                self._start = start + len(part)
+                return payload, None
+            pieces.popleft()
+            self._start = 0
+            if piece.ordinal:
+                return payload, piece
+            if not pieces or len(payload) == limit:
+                return payload, None
+
+    def clear(self) -> None:
+        self.pieces.clear()
+        self.octets = 0
+        self._start = 0
+
+
+class SendWindow:
+    """Numbered packets from the first unacknowledged one on."""
+
+    __slots__ = ("blocks", "next_sn", "payload", "right_edge", "sample", "una")
+
+    def __init__(self, first_sn: int, window: int) -> None:
+        self.blocks: deque[Block] = deque()
+        self.una = first_sn
+        self.next_sn = first_sn
+        self.right_edge = (first_sn + window) & MASK
+        self.payload = 0
+        """Octets of payload in `blocks` that are not acknowledged."""
+        self.sample: tuple[int, float] | None = None
+        """Number and sending time of the newest cumulatively acknowledged packet, if it was sent only once."""
+
+    @property
+    def room(self) -> int:
+        """How many new packets the peer's window admits (gao-07 4.6, 8.6, M7)."""
+        return max(sub(self.right_edge, self.next_sn), 0)
+
+    def advertise(self, expected: int, window: int) -> None:
+        """The right edge is the furthest that any authenticated packet named; it never moves back (M7)."""
+        edge = (expected + window) & MASK
+        if sub(edge, self.right_edge) > 0:
+            self.right_edge = edge
+
+    def append(self, block: Block) -> None:
+        self.blocks.append(block)
+        self.payload += len(block.payload)
+        self.next_sn = (self.next_sn + 1) & MASK
+
+    def acknowledge(self, expected: int, result: Acknowledgement) -> Block | None:
+        """Drop everything before `expected`; the newest dropped packet, or None if nothing was.
+
+        The caller has checked that `expected` is not beyond `next_sn` (M50).
+        """
+        count = sub(expected, self.una)
+        if count <= 0:
+            return None
+        popleft = self.blocks.popleft
+        payload = octets = 0
+        block = None
+        for _ in range(count):
+            block = popleft()
+            if not block.acknowledged:
+                payload += len(block.payload)
+            if block.in_flight:
+                octets += len(block.datagram)
+                block.in_flight = False
+        self.una = expected
+        self.payload -= payload
+        result.payload += payload
+        result.octets += octets
+        assert block is not None
+        self.sample = (block.sn, block.sent_at) if block.times == 1 else None
+        return block
+
+    def acknowledge_selectively(self, snack: Snack, result: Acknowledgement) -> bool:
+        """Mark what lies between the gaps as arrived (gao-07 8.5.3); False if the SNACK is void (M10)."""
+        sn = snack.expected_sn
+        ranges = []
+        for width, length in snack.gaps:
+            if not width or not length:
+                return False
+            start = sub(sn, self.una) + width
+            end = start + length
+            if end > len(self.blocks) or width > MASK >> 1 or length > MASK >> 1:
+                return False
+            ranges.append((start, end))
+            sn = (sn + width + length) & MASK
+        arrived_last = -1
+        for start, end in ranges:
+            for i in range(max(start, 0), end):
+                block = self.blocks[i]
+                if not block.acknowledged:
+                    block.acknowledged = True
+                    self.payload -= len(block.payload)
+                    result.payload += len(block.payload)
+                    if block.in_flight:
+                        block.in_flight = False
+                        result.octets += len(block.datagram)
+            arrived_last = end - 1
+        for i in range(arrived_last - REORDERING_THRESHOLD, -1, -1):
+            block = self.blocks[i]
+            if not block.acknowledged and block.times == 1:
+                result.loss_sent_at = block.sent_at
+                break
+        return True
+
+    def first_unacknowledged(self) -> Block | None:
+        for block in self.blocks:
+            if not block.acknowledged:
+                return block
+        return None
+
+    def clear(self) -> int:
+        """Forget all packets; the octets of datagrams that were in flight."""
+        octets = sum(len(block.datagram) for block in self.blocks if block.in_flight)
+        self.blocks.clear()
+        self.payload = 0
+        return octets

@@ -1,0 +1,52 @@
+"""What an application may choose about its connections, and the named limits on what a peer can make grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fsp_trio.core.timers import Timers
+
+MINIMUM_RECEIVE_WINDOW = 4
+"""Blocks; gao-07 8.6."""
+MAXIMUM_RECEIVE_WINDOW = 2**20 - 1
+"""Blocks; gao-07 4.6 speaks of 20 bits in a field of 24 (G5)."""
+MAXIMUM_PAYLOAD = 65_000
+"""Octets; the largest UDP datagram less all headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of a connection.  Octets, seconds and packets as said; ValueError if one is out of its range."""
+
+    max_payload: int = 1024
+    """Octets of payload in a packet that we send (M15); any size is received."""
+    receive_window: int = 2048
+    """Receive capacity in blocks: one packet is one block (M15, 8.6)."""
+    receive_octets: int = 8 * 2**20
+    """Most octets held for a reader, however large the peer's packets; the same again may wait out of order."""
+    send_buffer: int = 2**20
+    """Octets queued or unacknowledged above which a sender waits."""
+    timers: Timers = field(default_factory=Timers.draft)
+    heartbeat_interval: float | None = None
+    """Seconds between heartbeats; None for the revision's (10.1)."""
+    idle_timeout: float | None = None
+    """Seconds without an authenticated packet; None for the revision's (12.5)."""
+    commit_timeout: float | None = None
+    """Seconds without acknowledgement after which commit() gives up; None for the revision's (8.4.4)."""
+    rekey_after: int | None = None
+    """Packets under one key in one direction; None for the revision's (7.5).  Both ends must agree: for tests."""
+    key_life: int | None = None
+    """How often one key may be applied; None for the revision's (12.6)."""
+    forgery_budget: int = 2**32
+    """Failed openings of packets of up to 2 KiB that one AEAD key bears (NIST SP 800-38D, appendix C)."""
+
+    def __post_init__(self) -> None:
+        _between("max_payload", self.max_payload, 1, MAXIMUM_PAYLOAD)
+        _between("receive_window", self.receive_window, MINIMUM_RECEIVE_WINDOW, MAXIMUM_RECEIVE_WINDOW)
+        _between("receive_octets", self.receive_octets, 2**16, 2**40)
+        _between("send_buffer", self.send_buffer, 1, 2**40)
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, not {value}")

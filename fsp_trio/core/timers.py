@@ -1,0 +1,103 @@
+"""Round-trip time and retransmission time-out (gao-07 8.5.1, 8.5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALPHA = 1 / 8
+BETA = 1 / 4
+K = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timers:
+    """The constants of retransmission, all in seconds (decision B9).
+
+    `Timers.draft()` is the letter; `Timers.responsive()` departs from its recommended floor of one second.
+    """
+
+    minimum: float
+    """Floor of the time-out."""
+    maximum: float
+    """Ceiling of the time-out, doublings included."""
+    initial: float
+    """Time-out before the first measurement."""
+    granularity: float
+    """G, at most 0.1 s; also the interval in which repeats are throttled."""
+    handshake_interval: float
+    """Between repeats of INIT_CONNECT and of CONNECT_REQUEST (6.6)."""
+    acknowledgement_slack: bool
+    """Wait one SRTT more than the time-out, since the peer may acknowledge one round trip late (8.5.2)."""
+
+    @classmethod
+    def draft(cls) -> Timers:
+        return cls(
+            minimum=1.0,
+            maximum=60.0,
+            initial=1.0,
+            granularity=0.01,
+            handshake_interval=15.0,
+            acknowledgement_slack=False,
+        )
+
+    @classmethod
+    def responsive(cls, *, maximum: float = 60.0) -> Timers:
+        return cls(
+            minimum=0.05,
+            maximum=maximum,
+            initial=1.0,
+            granularity=0.01,
+            handshake_interval=1.0,
+            acknowledgement_slack=True,
+        )
+
+
+class RoundTrip:
+    """SRTT, RTTVAR and the retransmission time-out of one connection, in seconds."""
+
+    __slots__ = ("_timers", "backoff", "latest", "rttvar", "srtt")
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self.srtt = 0.0
+        self.rttvar = 0.0
+        self.latest = 0.0
+        self.backoff = 1
+
+    @property
+    def measured(self) -> bool:
+        return self.latest > 0.0
+
+    def sample(self, rtt: float) -> None:
+        """Take one measurement; one that is not positive is a clock's artefact and counts as a microsecond."""
+        rtt = max(rtt, 1e-6)
+        if self.measured:  # gao-07 8.5.1: RTTVAR first, with the old SRTT
+            self.rttvar = (1 - BETA) * self.rttvar + BETA * abs(self.srtt - rtt)
+            self.srtt = (1 - ALPHA) * self.srtt + ALPHA * rtt
+        else:
+            self.srtt = rtt
+            self.rttvar = rtt / 2
+        self.latest = rtt
+
+    @property
+    def rto(self) -> float:
+        """RTO without doublings (8.5.4)."""
+        timers = self._timers
+        if not self.measured:
+            return timers.initial
+        rto = self.srtt + max(timers.granularity, K * self.rttvar)
+        return min(max(rto, timers.minimum), timers.maximum)
+
+    @property
+    def timeout(self) -> float:
+        """How long after its latest transmission a packet may be repeated."""
+        slack = self.srtt if self._timers.acknowledgement_slack else 0.0
+        return min(self.rto * self.backoff, self._timers.maximum) + slack
+
+    def back_off(self) -> None:
+        if self.rto * self.backoff < self._timers.maximum:
+            self.backoff *= 2
+
+    def progress(self) -> None:
+        """Something new was acknowledged: doublings end."""
+        self.backoff = 1

@@ -1,0 +1,1 @@
+"""Octets and packet values: pure functions that know nothing of connections, keys or time."""
