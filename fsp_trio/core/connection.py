@@ -1,346 +1,27 @@
-"""Fourth layer of a connection: the handshake, the application's side, and time."""
+"""Sixth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
 from typing import Literal
 
-from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
-from fsp_trio.core.incoming import Incoming
+from fsp_trio.core.handshake import Handshake
 from fsp_trio.core.keyring import Secret
-from fsp_trio.core.link import MASK, NO_PREFIXES, Address
-from fsp_trio.core.receive_window import ReceiveWindow
-from fsp_trio.core.responder import ConnectionRequest
-from fsp_trio.core.send_window import SendWindow
-from fsp_trio.core.settings import Settings
+from fsp_trio.core.link import MASK
 from fsp_trio.integrity import AeadSchedule, MacProtection
-from fsp_trio.revisions import Revision
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, OWN_COMMITTED, Event, State
-from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.gao import ULTID_PAIR
-from fsp_trio.wire.packets import (
-    FLAG_EOT,
-    AckInitConnect,
-    ConnectRequest,
-    InitConnect,
-    Op,
-    Reset,
-    SinkParameter,
-)
+from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, Event, State
 from fsp_trio.wire.serial import sub
 
-NONCE_DISTANCE = 2**30
-"""Least distance between the initial numbers of the two directions (N2)."""
 
-
-class Connection(Incoming):
+class Connection(Handshake):
     """One end of an FSP connection, without sockets, clock or tasks.
 
     Feed it datagrams (`receive`) and the time (`handle_timer`, `handle_heartbeat`); after each call that may have
     changed something send what `datagrams_to_send` gives until it gives nothing.
     """
 
-    __slots__ = (
-        "_connect_request",
-        "_handshake_datagram",
-        "_handshake_deadline",
-        "_handshake_samples",
-        "_handshake_sent_at",
-        "_handshake_times",
-        "_init",
-        "_initial_sn",
-        "_listener_ultid",
-    )
-
-    # beginnings
-
-    @classmethod
-    def initiate(
-        cls,
-        revision: Revision,
-        settings: Settings,
-        *,
-        local_ultid: bytes,
-        listener_ultid: bytes,
-        remote: Address,
-        now: float,
-        unix_microseconds: int,
-        congestion: CongestionManager,
-        random: Callable[[int], bytes] = os.urandom,
-    ) -> Connection:
-        """API Connect: INIT_CONNECT to a listener (5.1, 6.1).
-
-        Octets given to `send` before the answer comes travel in the PERSIST that confirms the connection.
-        """
-        self = cls(
-            revision,
-            settings,
-            local_ultid=local_ultid,
-            remote_ultid=listener_ultid,
-            remote=remote,
-            now=now,
-            congestion=congestion,
-        )
-        self._begin(now)
-        self._listener_ultid = listener_ultid
-        self._init = InitConnect(
-            salt=random(4),
-            timestamp=(unix_microseconds & 2**64 - 1).to_bytes(8, "big"),
-            init_check_code=random(8),
-        )
-        self._initial_sn = int.from_bytes(random(4), "big")
-        self._happen(Event.CONNECT)
-        self._send_handshake(self._ids + self.codec.encode(self._init), now)
-        return self
-
-    @classmethod
-    def accept(
-        cls,
-        revision: Revision,
-        settings: Settings,
-        request: ConnectionRequest,
-        *,
-        welcome: bytes = b"",
-        now: float,
-        congestion: CongestionManager,
-        random: Callable[[int], bytes] = os.urandom,
-    ) -> Connection:
-        """API Accept: answer a request whose cookie was good (5.2, 6.4).
-
-        `welcome`, at most one packet's payload, is the first transaction and travels in ACK_CONNECT_REQ (M18).
-        Raises ValueError if it is longer.
-        """
-        if len(welcome) > settings.max_payload:
-            raise ValueError(f"welcome of {len(welcome)} octets does not fit into {settings.max_payload}")
-        self = cls(
-            revision,
-            settings,
-            local_ultid=request.local_ultid,
-            remote_ultid=request.initiator_ultid,
-            remote=request.source,
-            now=now,
-            congestion=congestion,
-        )
-        self._begin(now)
-        packet = request.packet
-        self._connect_request = packet
-        spread = int.from_bytes(random(4), "big") % (2**32 - 2 * NONCE_DISTANCE)
-        first = (packet.initial_sn + NONCE_DISTANCE + spread) & MASK  # N2
-        self.sent = SendWindow(first, 1)  # the initiator's window comes with its confirmation (8.6)
-        self._begin_receiving(packet.initial_sn)
-        self._begin_integrity(
-            first,
-            packet.initial_sn,
-            proof=(packet.init_check_code, packet.cookie, packet.salt, packet.time_delta, packet.timestamp),
-        )
-        if request.rtt < settings.timers.initial:  # 8.5.1; a longer one may be of a repeated step (M14)
-            self.rtt.sample(request.rtt)
-        self._address_newest = ((packet.initial_sn - 1) & MASK, 0)
-        self._peer_open = True
-        self._told(packet.initial_sn, settings.receive_window)
-        self._happen(Event.ACCEPT)
-        self._emit(self._urgent, Op.ACK_CONNECT_REQ, FLAG_EOT, welcome, now)
-        self._handshake_datagram = self._urgent[-1]
-        self._unflushed = self.sent.blocks[-1]
-        return self
-
-    def _begin(self, now: float) -> None:
-        self._start_outgoing(now)
-        self._start_incoming()
-        self._handshake_datagram = b""
-        self._handshake_deadline = now + self.revision.transient_timeout
-        self._handshake_sent_at = now
-        self._handshake_times = 0
-        self._handshake_samples: list[float] = []
-        self._connect_request: ConnectRequest | None = None
-        self._init: InitConnect | None = None
-        self._initial_sn = 0
-        self._listener_ultid = b""
-
-    def _begin_receiving(self, first_sn: int) -> None:
-        self.received = ReceiveWindow(first_sn, self.settings.receive_window, self.settings.receive_octets)
-
-    # the handshake
-
-    @property
-    def preliminary(self) -> bool:
-        """The packets of this state have no integrity check code, so they need the UDP checksum (M53)."""
-        return self.state in CONNECTING
-
-    @property
-    def is_established(self) -> bool:
-        return self.established_at < math.inf
-
-    def _send_handshake(self, datagram: bytes, now: float) -> None:
-        self._handshake_datagram = datagram
-        self._handshake_sent_at = now
-        self._handshake_times = 1
-        self._urgent.append(datagram)
-
-    def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
-        drop = self.statistics.drop
-        try:
-            packet = self.codec.decode(datagram[ULTID_PAIR:]) if op is not Op.ACK_CONNECT_REQ else None
-        except MalformedPacket as malformed:
-            return drop(malformed.reason)
-        if isinstance(packet, AckInitConnect):
-            return self._take_challenge_untrusted(packet, datagram[:4], source, now)
-        if isinstance(packet, ConnectRequest):
-            return self._take_repeated_request_untrusted(packet, datagram[:4])
-        if op is Op.ACK_CONNECT_REQ:
-            return self._take_acceptance_untrusted(datagram, source, now)
-        return drop("state")
-
-    def _take_challenge_untrusted(
-        self, packet: AckInitConnect, offered: bytes, source: Address, now: float
-    ) -> None:
-        """ACK_INIT_CONNECT: ask formally (6.3)."""
-        init = self._init
-        if self.state is not State.CONNECT_BOOTSTRAP or init is None:
-            return self.statistics.drop("state")
-        if packet.init_check_code != init.init_check_code or packet.sink.host_id != self._listener_ultid:
-            return self.statistics.drop("check-code")
-        if self._handshake_times == 1:
-            self._handshake_samples.append(now - self._handshake_sent_at)
-        self._set_remote_ultid(offered)
-        self.remote = source
-        self._happen(Event.RCV_ACK_INIT_CONNECT)
-        request = ConnectRequest(
-            salt=init.salt,
-            timestamp=init.timestamp,
-            init_check_code=init.init_check_code,
-            initial_sn=self._initial_sn,
-            time_delta=packet.time_delta,
-            cookie=packet.cookie,
-            sink=SinkParameter(self._listener_ultid, NO_PREFIXES),
-        )
-        self._connect_request = request
-        self._send_handshake(self._ids + self.codec.encode(request), now)
-        return None
-
-    def _take_repeated_request_untrusted(self, packet: ConnectRequest, source_ultid: bytes) -> None:
-        """The initiator did not get our ACK_CONNECT_REQ: the same again (5.2, B4, M51, M53)."""
-        if self.state is not State.CHALLENGING:
-            return self.statistics.drop("state")
-        first = self._connect_request
-        assert first is not None
-        if source_ultid != self.remote_ultid or packet.cookie != first.cookie:
-            return self.statistics.drop("cookie")
-        if packet.initial_sn != first.initial_sn:
-            return self.statistics.drop("initial-sn")
-        self._urgent = [self._handshake_datagram]
-        self.sent.blocks[0].times += 1  # Karn: no sample from it (M14)
-        return None
-
-    def _take_acceptance_untrusted(self, datagram: bytes, source: Address, now: float) -> None:
-        """ACK_CONNECT_REQ: the connection is there; confirm it (5.4, 6.5)."""
-        drop = self.statistics.drop
-        request = self._connect_request
-        if self.state is not State.CONNECT_AFFIRMING or request is None:
-            if self.has_windows and self.state in CONNECTED and datagram[:ULTID_PAIR] == self._peer_ids:
-                self.statistics.duplicates += 1
-            return drop("state")
-        if datagram[:ULTID_PAIR] != self._peer_ids:
-            return drop("source-ultid")
-        op_code, _, offset, flags_window, sn, expected = self.codec.unpack_head(datagram, ULTID_PAIR)
-        flags, window = flags_window >> 24, flags_window & 0xFFFFFF
-        try:
-            self.codec.check_shape(op_code, offset, flags, len(datagram) - ULTID_PAIR - offset)
-        except MalformedPacket as malformed:
-            return drop(malformed.reason)
-        if expected != self._initial_sn:
-            return drop("acknowledgement")  # 6.4
-        proof = (request.init_check_code, request.cookie, request.salt, request.time_delta, request.timestamp)
-        self._begin_integrity(self._initial_sn, sn, proof=proof)
-        body = self._open(datagram, self.keyring.receiving.protection(sn), False, now)
-        if body is None:
-            return None
-        if offset > 24:
-            try:
-                self.codec.extensions(body[: offset - 24])
-            except MalformedPacket as malformed:
-                return drop(malformed.reason)
-        payload = body[offset - 24 :]
-        if self._handshake_times == 1:
-            self._handshake_samples.append(now - self._handshake_sent_at)
-        if self._handshake_samples:  # 8.5.1: the mean of both exchanges; none from repeated ones (M14)
-            self.rtt.sample(sum(self._handshake_samples) / len(self._handshake_samples))
-        self.sent = SendWindow(self._initial_sn, window)
-        self._begin_receiving(sn)
-        self._address_newest = (sn, 0)
-        self._authentic(sn, 0, source, flags, now, follows=True)
-        self.remote = source
-        self.received.advance(now)
-        ends = bool(flags & FLAG_EOT)
-        self._peer_open = not ends
-        if payload:
-            self.received.deliver(payload, ends)
-            self.statistics.payload_received += len(payload)
-        self.established_at = now
-        self._heartbeat_at = now + self.heartbeat_interval
-        self._confirm(ends, now)
-        return None
-
-    def _confirm(self, ends: bool, now: float) -> None:
-        """NULCOMMIT, or PERSIST with what the application gave already (5.4, 6.5)."""
-        event = Event.RCV_ACK_CONNECT_REQ_EOT if ends else Event.RCV_ACK_CONNECT_REQ
-        if not self.queue:
-            self._happen(event, True)
-            self._emit(self._urgent, Op.NULCOMMIT, FLAG_EOT, b"", now)
-            self._end_sent(self.sent.blocks[-1], 0)
-            return
-        payload, ended = self.queue.cut(self.settings.max_payload)
-        if not payload:  # an empty transaction of the application's own
-            self._happen(event, True)
-            self._emit(self._urgent, Op.NULCOMMIT, FLAG_EOT, b"", now)
-        else:
-            self._happen(event, ended is not None)
-            self._emit(self._urgent, Op.PERSIST, FLAG_EOT if ended is not None else 0, payload, now)
-        if ended is not None:
-            self._end_sent(self.sent.blocks[-1], ended.ordinal)
-
-    def _receive_reset_untrusted(self, datagram: bytes, sn: int, now: float) -> None:
-        """RESET by state (M35); in the handshake it must repeat what only the peer has seen."""
-        init, request = self._init, self._connect_request
-        if self.state is State.CHALLENGING and self._echoes(datagram, request):
-            return self._refused(datagram, now)
-        if self.state is State.CONNECT_AFFIRMING:
-            if datagram[:ULTID_PAIR] == self._peer_ids and self._echoes(datagram, request):
-                return self._refused(datagram, now)
-            return self.statistics.drop("reset")
-        if self.state is State.CONNECT_BOOTSTRAP:
-            assert init is not None
-            try:
-                packet = self.codec.decode(datagram[ULTID_PAIR:])
-            except MalformedPacket as malformed:
-                return self.statistics.drop(malformed.reason)
-            assert isinstance(packet, Reset)
-            if packet.first == init.timestamp and packet.proof == init.init_check_code:
-                return self._refused(datagram, now)
-            return self.statistics.drop("reset")
-        return super()._receive_reset_untrusted(datagram, sn, now)
-
-    def _echoes(self, datagram: bytes, request: ConnectRequest | None) -> bool:
-        """A RESET that repeats timestamp and cookie of the CONNECT_REQUEST (4.9)."""
-        try:
-            packet = self.codec.decode(datagram[ULTID_PAIR:])
-        except MalformedPacket:
-            return False
-        assert isinstance(packet, Reset)
-        return request is not None and packet.first == request.timestamp and packet.proof == request.cookie
-
-    def _refused(self, datagram: bytes, now: float) -> None:
-        self._fail(Event.RCV_RESET, FailureKind.REFUSED, int.from_bytes(datagram[12:16], "big"), now)
-
-    def _make_reset(self, reason: int) -> bytes:
-        if self.state is State.CONNECT_AFFIRMING:
-            request = self._connect_request
-            assert request is not None
-            return self._ids + self.codec.encode(Reset(reason, request.timestamp, request.cookie))
-        return super()._make_reset(reason)
+    __slots__ = ()
 
     # the application's side
 
@@ -483,7 +164,7 @@ class Connection(Incoming):
     def shutdown(self, now: float) -> None:
         """Graceful end (9): commit, wait for the peer's commit and acknowledgement, RELEASE.  Idempotent."""
         if self.state in OVER or self._shutdown_requested:
-            return
+            return None
         if self.state is State.SHUT_REQUESTED:
             self._happen(Event.SHUTDOWN)
             self.closed_confirmed = self.undelivered == 0
@@ -530,7 +211,7 @@ class Connection(Incoming):
     def handle_timer(self, now: float) -> None:
         """Do what is due; then ask for datagrams_to_send."""
         if self.state in OVER:
-            return
+            return None
         if self.state in CONNECTING or self.state is State.CHALLENGING:
             return self._handle_handshake_timer(now)
         if now >= self._close_at:  # 12.4, B8
@@ -543,23 +224,3 @@ class Connection(Incoming):
         if now >= self._retransmission_deadline():
             self._expire(now)
         return None
-
-    def _handle_handshake_timer(self, now: float) -> None:
-        if now >= self._handshake_deadline:  # 6.6, 12.1
-            return self._fail(
-                Event.TRANSIENT_TIMEOUT, FailureKind.HANDSHAKE_TIMEOUT, ResetReason.TIMED_OUT, now
-            )
-        due = self._handshake_sent_at + self.settings.timers.handshake_interval
-        if self.state in CONNECTING and now >= due:
-            self._handshake_sent_at = now
-            self._handshake_times += 1
-            self._urgent.append(self._handshake_datagram)
-            self.statistics.retransmissions += 1
-        return None
-
-    # looking
-
-    @property
-    def is_committed_by_us(self) -> bool:
-        """Everything of ours was committed and acknowledged."""
-        return self.state in OWN_COMMITTED

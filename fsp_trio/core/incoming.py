@@ -1,4 +1,4 @@
-"""Third layer of a connection: what arrives (gao-07 4.6, 8.4.2, 8.5.3, 9.2, 10.3).
+"""Fourth layer of a connection: what arrives (gao-07 4.6, 8.4.2, 8.5.3, 9.2, 10.3).
 
 Names that end in `_untrusted` take octets that nothing has vouched for.  Everything that is refused is counted in
 `statistics.drops` by reason and changes nothing else.
@@ -7,12 +7,12 @@ Names that end in `_untrusted` take octets that nothing has vouched for.  Everyt
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
+from fsp_trio.core.acknowledged import Acknowledged
 from fsp_trio.core.failure import FailureKind, ResetReason
-from fsp_trio.core.link import CLOSED_TOMBSTONE, MASK, NEXT, Address
-from fsp_trio.core.outgoing import Outgoing
-from fsp_trio.core.send_window import Acknowledgement
+from fsp_trio.core.link import MASK, NEXT, Address
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import CONNECTED, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.errors import MalformedPacket
@@ -40,7 +40,7 @@ _PACKET_EVENTS = {
 }
 
 
-class Incoming(Outgoing):
+class Incoming(Acknowledged):
     """Opens packets, puts them in order and lets the state machine have them."""
 
     __slots__ = ("_limbo", "_new_key_heard", "undelivered")
@@ -172,9 +172,9 @@ class Incoming(Outgoing):
                 op, datagram, source, now, flags=flags, window=flags_window & 0xFFFFFF, sn=sn, expected=expected
             )
 
+    @abstractmethod
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
-        """Packets of the handshake; `Connection` knows them."""
-        raise NotImplementedError
+        """Packets of the handshake; the next layer knows them."""
 
     def _open(self, datagram: bytes, protection: Protection, out_of_band: bool, now: float) -> bytes | None:
         body = protection.open(datagram, out_of_band)
@@ -373,12 +373,6 @@ class Incoming(Outgoing):
             self._closed(now)
         return None
 
-    def _closed(self, now: float) -> None:
-        self._unflushed = None
-        self._repeats = []
-        self._close_at = math.inf
-        self._release_resources(now + CLOSED_TOMBSTONE)
-
     # out-of-band packets
 
     def _receive_out_of_band_untrusted(
@@ -434,61 +428,10 @@ class Incoming(Outgoing):
         """Our last transaction under the old key still lacks its ACK_FLUSH, though it has arrived (M29)."""
         return op is Op.ACK_FLUSH and self._unflushed is not None and self.sent.una == self.sent.next_sn
 
-    def _flushed(self, now: float) -> None:
-        if self._unflushed is None:
-            return
-        releasing = self.state is State.PRE_CLOSED
-        if self._happen(Event.RCV_ACK_FLUSH) is None:
-            return
-        self._unflushed = None
-        if self._committing:
-            self.committed = self._committing
-            self._committing = 0
-        if releasing:
-            self.closed_confirmed = True
-            self._closed(now)
-
-    # acknowledgements of what we sent
-
-    def _take_acknowledgement(self, expected: int, window: int, now: float) -> None:
-        """The cumulative acknowledgement and window of an in-band packet (4.6)."""
-        if sub(expected, self.sent.una) < 0:
-            return  # M50: older than known
-        self.sent.advertise(expected, window)
-        result = Acknowledgement()
-        if self.sent.acknowledge(expected, result) is not None:
-            self._acknowledged(result, now)
-
-    def _take_snack(self, snack: Snack, window: int, now: float) -> None:
-        sent = self.sent
-        result = Acknowledgement()
-        if sub(snack.expected_sn, sent.una) >= 0:
-            sent.advertise(snack.expected_sn, window)
-            sent.acknowledge(snack.expected_sn, result)
-            sample = sent.sample
-            if sample is not None and sample[0] == snack.delay_sample_sn:  # 8.5.1, M9
-                self.rtt.sample(now - sample[1] - snack.delay / 1e6)
-                sent.sample = None
-        if snack.gaps and not sent.acknowledge_selectively(snack, result):
-            self.statistics.drop("snack-gaps")
-        self._acknowledged(result, now)
-
-    def _acknowledged(self, result: Acknowledgement, now: float) -> None:
-        if result.octets or result.payload:
-            self._last_acknowledged_at = now
-            self.rtt.progress()
-            self.macroflow.acknowledged(result.octets, self.rtt.srtt, now)
-            self._blocked_until = math.inf
-        if result.loss_sent_at > -math.inf:
-            self.macroflow.congested(result.loss_sent_at, now)
-        since = self._srr_since
-        if since is not None and since != NEXT and sub(self.sent.una, since) > 0:
-            self._srr_since = None  # 4.6: a packet with SRR was acknowledged
-
     # RESET
 
     def _receive_reset_untrusted(self, datagram: bytes, sn: int, now: float) -> None:
-        """RESET of a connection with numbers both ways (4.9, M35); `Connection` handles those of the handshake."""
+        """RESET of a connection with numbers both ways (4.9, M35); `Handshake` knows those before that."""
         drop = self.statistics.drop
         if self.state in OVER or not self.has_windows:
             return drop("state")
@@ -513,10 +456,10 @@ class Incoming(Outgoing):
 
     def _repeat_reset(self, now: float) -> None:
         """A reset connection answers later packets with the same octets, at most once per round trip (M35)."""
-        if self._reset_datagram and now >= self._reset_repeated_at + max(self.rtt.rto, self.rtt.srtt):
-            if now < self.tombstone_until:
-                self._urgent.append(self._reset_datagram)
-                self._reset_repeated_at = now
+        due = self._reset_repeated_at + self.rtt.rto
+        if self._reset_datagram and due <= now < self.tombstone_until:
+            self._urgent.append(self._reset_datagram)
+            self._reset_repeated_at = now
 
 
 def _names_addresses(sink: SinkParameter | None) -> bool:

@@ -100,7 +100,7 @@ class Outgoing(Link):
         batch = self._urgent
         self._urgent = []
         self._blocked_until = math.inf
-        if self.has_windows and not self.is_over or self._ack_now:
+        if (self.has_windows and not self.is_over) or self._ack_now:
             if self._ack_now or now >= self._snack_at:
                 self._acknowledge_now(batch, now)
             if self._repeats:
