@@ -66,10 +66,11 @@ class Macroflow:
             return 0
         if self.srtt <= 0.0:
             return int(room)
-        rate = self.rate
-        depth = max(INITIAL_WINDOW, rate * PACING_QUANTUM)
-        self.credit = min(depth, self.credit + rate * max(0.0, now - self.credit_at))
-        self.credit_at = now
+        if now > self.credit_at:
+            rate = self.rate
+            depth = max(INITIAL_WINDOW, rate * PACING_QUANTUM)
+            self.credit = min(depth, self.credit + rate * (now - self.credit_at))
+            self.credit_at = now
         return int(min(room, self.credit))
 
     @property

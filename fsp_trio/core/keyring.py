@@ -15,6 +15,7 @@ from fsp_trio.wire.serial import sub
 OLD_KEY_LIFE = 60.0
 """Seconds that a key outlives its last unacknowledged number (M33)."""
 
+MASK = 0xFFFFFFFF
 MAXIMUM_ERAS = 3
 """Keys remembered in one direction, the newest included."""
 
@@ -43,7 +44,7 @@ class Secret:
         """The protection of the `offset`th number of an era, and how many numbers it serves from there on."""
         if self.schedule is None:
             assert self.fixed is not None
-            return self.fixed, 2**32
+            return self.fixed, 2**31
         index, used = divmod(max(offset, 0), self.rekey_after)
         return self.schedule.batch(index + 1), self.rekey_after - used
 
@@ -61,10 +62,23 @@ class Era:
 class Direction:
     """The eras of one direction, oldest first; at least one."""
 
-    __slots__ = ("eras",)
+    __slots__ = ("_run", "_run_first", "_run_length", "eras")
 
     def __init__(self, first: int, secret: Secret) -> None:
         self.eras = [Era(first, secret)]
+        self._forget_run()
+
+    def _forget_run(self) -> None:
+        """The run found last: nearly every packet belongs to it."""
+        self._run: Protection | None = None
+        self._run_first = 0
+        self._run_length = 0
+
+    def begin(self, first: int, secret: Secret) -> None:
+        """From number `first` on, `secret` protects."""
+        self.eras.append(Era(first, secret))
+        del self.eras[:-MAXIMUM_ERAS]
+        self._forget_run()
 
     def era(self, sn: int) -> Era:
         """The era of a number; one that is earlier than all eras kept belongs to the oldest."""
@@ -75,20 +89,22 @@ class Direction:
         return eras[0]
 
     def protection(self, sn: int) -> Protection:
-        era = self.era(sn)
-        return era.secret.batch(sub(sn, era.first))[0]
+        return self.run(sn)[0]
 
     def run(self, sn: int) -> tuple[Protection, int]:
         """The protection of `sn` and how many consecutive numbers from it on share it."""
+        into = sn - self._run_first & MASK
+        if into < self._run_length and self._run is not None:
+            return self._run, self._run_length - into
         eras = self.eras
-        for i in range(len(eras) - 1, -1, -1):
-            offset = sub(sn, eras[i].first)
-            if offset >= 0 or i == 0:
-                protection, length = eras[i].secret.batch(offset)
-                if i + 1 < len(eras):
-                    length = min(length, sub(eras[i + 1].first, sn))
-                return protection, length
-        raise AssertionError("a direction has at least one era")
+        position = len(eras) - 1
+        while position and sub(sn, eras[position].first) < 0:
+            position -= 1
+        protection, length = eras[position].secret.batch(sub(sn, eras[position].first))
+        if position + 1 < len(eras):
+            length = min(length, sub(eras[position + 1].first, sn))
+        self._run, self._run_first, self._run_length = protection, sn, length
+        return protection, length
 
     @property
     def newest(self) -> Era:
@@ -98,6 +114,7 @@ class Direction:
         """Drop eras that hold no number from `sn` on."""
         while len(self.eras) > 1 and sub(sn, self.eras[1].first) >= 0:
             del self.eras[0]
+        self._forget_run()
 
 
 class Keyring:
@@ -126,8 +143,7 @@ class Keyring:
 
     def begin(self, direction: Direction, first: int, secret: Secret) -> None:
         """From number `first` on, `direction` uses `secret`."""
-        direction.eras.append(Era(first, secret))
-        del direction.eras[:-MAXIMUM_ERAS]
+        direction.begin(first, secret)
         self.spent = 0
         self._forget_at = math.inf
 

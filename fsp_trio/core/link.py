@@ -11,7 +11,7 @@ from collections.abc import Hashable
 
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.failure import Failure, FailureKind
-from fsp_trio.core.keyring import Keyring, Secret
+from fsp_trio.core.keyring import Keyring
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import SendQueue, SendWindow
 from fsp_trio.core.settings import Settings
@@ -207,8 +207,3 @@ class Link:
     def _next_serial(self) -> int:
         self._serial += 1
         return self._serial
-
-    def _constant_secret_spent(self, secret: Secret, uses: int) -> bool:
-        """Count applications of a key; True when its life is over (12.6)."""
-        secret.uses += uses
-        return secret.uses > self.keyring.key_life and secret.mode != "crc64"

@@ -57,6 +57,7 @@ class Outgoing(Link):
         "_unflushed",
         "advertised_edge",
         "committed",
+        "more_to_send",
         "told_expected",
     )
 
@@ -90,13 +91,16 @@ class Outgoing(Link):
         """The furthest number that the windows told so far admit."""
         self.told_expected = 0
         """The newest cumulative acknowledgement that we sent."""
+        self.more_to_send = False
+        """The batch was full: `datagrams_to_send` has more right now."""
         self.committed = 0
         """Ordinal of the newest transaction of ours that the peer has received whole."""
 
     # the batch
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """The next datagrams for `remote`, a bounded batch; ask again until it is empty."""
+        """The next datagrams for `remote`, a bounded batch; ask again at once while `more_to_send`."""
+        self.more_to_send = False
         batch = self._urgent
         self._urgent = []
         self._blocked_until = math.inf
@@ -166,6 +170,7 @@ class Outgoing(Link):
         admitted = min(self._admitted(now), BATCH - len(batch))
         if admitted <= 0:
             if len(batch) >= BATCH:
+                self.more_to_send = True
                 self._wait_until(now)
             return False
         sent = self.sent
@@ -185,15 +190,14 @@ class Outgoing(Link):
         ids = self._ids
         op_code = codes[Op.PERSIST] if self.state in OWN_COMMITTED else codes[Op.PURE_DATA]
         pure_data = codes[Op.PURE_DATA]
+        starts = self.state in OWN_COMMITTED
         ended = None
         datagrams: list[bytes] = []
-        payloads = queue.cut_full(limit, admitted)
-        if payloads:
-            self._happen(Event.SEND)
-            for payload in payloads:
-                datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
-                sn = (sn + 1) & MASK
-                op_code = pure_data
+        payloads = queue.cut_full(limit, admitted) if queue.octets > limit else []
+        for payload in payloads:
+            datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
+            sn = (sn + 1) & MASK
+            op_code = pure_data
         while len(payloads) < admitted and ended is None and queue.pieces:
             payload, ended = queue.cut(limit)
             if ended is not None:
@@ -202,38 +206,49 @@ class Outgoing(Link):
                     op_code = codes[Op.NULCOMMIT]
             payloads.append(payload)
             datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
-            self._happen(Event.SEND if ended is None else Event.FLUSH)
             sn = (sn + 1) & MASK
             op_code = pure_data
         count = len(payloads)
-        payload_octets = sum(map(len, payloads))
-        octets = sum(map(len, datagrams))
-        numbers = (number & MASK for number in range(sent.next_sn, sent.next_sn + count))
+        numbers = range(sent.next_sn, sent.next_sn + count)
         sent.blocks.extend(map(Block, numbers, payloads, datagrams, repeat(expected), repeat(now)))
+        octets = sum(map(len, datagrams))
         sent.next_sn = sn
-        sent.payload += payload_octets
+        sent.payload += octets - count * (NORMAL_HEADER + ULTID_PAIR)
         batch += datagrams
         self._told(expected, window)
-        self._account(count, octets, payload_octets)
+        self._account(count, octets)
         if ended is not None:
+            self._happen(Event.FLUSH)
             self._end_sent(sent.blocks[-1], ended.ordinal)
-        self._first_sends += count
-        era = self.keyring.sending.era((sn - 1) & MASK)
-        if self._constant_secret_spent(era.secret, count) and era.secret.schedule is None:
-            self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
-            return False
-        return True
+        elif starts:
+            self._happen(Event.SEND)
+        return not self._life_over(protection, (sn - 1) & MASK, count, now)
 
     def _told(self, expected: int, window: int) -> None:
         """A packet left with this acknowledgement and window."""
         self.told_expected = expected
         self.advertised_edge = (expected + window) & MASK
 
-    def _account(self, count: int, octets: int, payload_octets: int) -> None:
+    def _account(self, count: int, octets: int) -> None:
         self.macroflow.sent(octets)
+        self._first_sends += count
         statistics = self.statistics
         statistics.in_band_sent += count
-        statistics.payload_sent += payload_octets
+        statistics.payload_sent += octets - count * (NORMAL_HEADER + ULTID_PAIR)
+
+    def _life_over(self, protection: Protection, sn: int, uses: int, now: float) -> bool:
+        """Count applications of a key that is never changed; True, and the connection ended, past 12.6's limit.
+
+        An AEAD key is replaced long before (7.5); CRC64 has no key.
+        """
+        if protection.mode != "mac":
+            return False
+        secret = self.keyring.sending.era(sn).secret
+        secret.uses += uses
+        if secret.uses <= self.keyring.key_life:
+            return False
+        self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
+        return True
 
     def _end_sent(self, block: Block, ordinal: int) -> None:
         """The packet that ends a transaction has left: nothing follows before its ACK_FLUSH (2, 5.7)."""
@@ -273,8 +288,7 @@ class Outgoing(Link):
         sent.append(Block(sn, payload, datagram, expected, now))
         self._told(expected, window)
         batch.append(datagram)
-        self._account(1, len(datagram), len(payload))
-        self._first_sends += 1
+        self._account(1, len(datagram))
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
@@ -336,7 +350,7 @@ class Outgoing(Link):
                 self._repeats = waiting[position:]
                 self._wait_until(now + self.settings.timers.granularity)
                 break
-            batch.append(self._refreshed(block))
+            batch.append(self._refreshed(block, now))
             block.sent_at = now
             block.times += 1
             block.in_flight = sub(block.sn, sent.una) >= 0
@@ -356,15 +370,16 @@ class Outgoing(Link):
                 self._first_sends = 0
             self._repeats_allowed = self._repeat_quota
 
-    def _refreshed(self, block: Block) -> bytes:
+    def _refreshed(self, block: Block, now: float) -> bytes:
         """The packet with the present acknowledgement, or octet for octet as before if that is the same (N1)."""
         expected = self.received.expected
         if block.expected != expected:
             op_code, flags = block.datagram[ULTID_PAIR], block.datagram[ULTID_PAIR + 4]  # M45: flags stay
             head = self.codec.head(op_code, NORMAL_HEADER, flags, self.received.window, block.sn, expected)
-            block.datagram = self.keyring.sending.protection(block.sn).seal(self._ids, head, block.payload)
+            protection = self.keyring.sending.protection(block.sn)
+            block.datagram = protection.seal(self._ids, head, block.payload)
+            self._life_over(protection, block.sn, 1, now)
             block.expected = expected
-            self.keyring.sending.era(block.sn).secret.uses += 1
         return block.datagram
 
     # acknowledgements and heartbeats
@@ -392,6 +407,7 @@ class Outgoing(Link):
             self._next_serial(),
         )
         batch.append(protection.seal(self._ids, head, body, True))
+        self._life_over(protection, sn, 1, now)
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
         self._heartbeat_at = now + self.heartbeat_interval
@@ -403,8 +419,6 @@ class Outgoing(Link):
         sn = (self.sent.next_sn - 1) & MASK
         if self._old_key_answer and len(sending.eras) > 1 and sub(sn, sending.newest.first) >= 0:
             sn = (sending.newest.first - 1) & MASK
-        era = sending.era(sn)
-        era.secret.uses += 1
         return sn, sending.protection(sn)
 
     @property

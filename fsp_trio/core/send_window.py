@@ -20,7 +20,7 @@ class Block:
     __slots__ = ("acknowledged", "datagram", "expected", "in_flight", "payload", "sent_at", "sn", "times")
 
     def __init__(self, sn: int, payload: bytes, datagram: bytes, expected: int, now: float) -> None:
-        self.sn = sn
+        self.sn = sn & MASK
         self.payload = payload
         self.datagram = datagram
         self.expected = expected

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 class State(enum.Enum):
     """A connection's state, in the order of gao-07 section 5."""
 
+    __hash__ = object.__hash__  # by identity: several look-ups for every packet
+
     NON_EXISTENT = "NON_EXISTENT"
     LISTENING = "LISTENING"
     CONNECT_BOOTSTRAP = "CONNECT_BOOTSTRAP"
@@ -36,6 +38,8 @@ class Event(enum.Enum):
     A packet event takes effect in sequence order: an in-band packet that arrives early is buffered and
     happens when everything before it has.  `..._EOT` is the same packet with the End of Transaction flag.
     """
+
+    __hash__ = object.__hash__
 
     LISTEN = "API Listen"
     CONNECT = "API Connect"

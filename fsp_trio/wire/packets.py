@@ -21,6 +21,8 @@ FLAG_SRR = 0x08
 class Op(enum.Enum):
     """Kinds of packets; the numbers on the wire belong to a revision."""
 
+    __hash__ = object.__hash__  # by identity: several look-ups for every packet
+
     INIT_CONNECT = enum.auto()
     ACK_INIT_CONNECT = enum.auto()
     CONNECT_REQUEST = enum.auto()
