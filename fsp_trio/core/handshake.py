@@ -155,6 +155,7 @@ class Handshake(Incoming):
 
     def _begin_receiving(self, first_sn: int) -> None:
         self.received = ReceiveWindow(first_sn, self.settings.receive_window, self.settings.receive_octets)
+        self.has_windows = True
 
     # the handshake
 

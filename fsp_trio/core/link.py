@@ -62,6 +62,7 @@ class Link:
         "codec",
         "established_at",
         "failure",
+        "has_windows",
         "keyring",
         "last_heard",
         "local_ultid",
@@ -111,6 +112,8 @@ class Link:
         self.rtt = RoundTrip(settings.timers)
         self.queue = SendQueue(settings.max_payload)
         self.last_heard = now
+        self.has_windows = False
+        """The handshake went far enough for sequence numbers both ways."""
         self.established_at = math.inf
         self._set_remote_ultid(remote_ultid)
         self._serial = 0
@@ -192,11 +195,6 @@ class Link:
         if self.has_windows:
             self.macroflow.forgotten(self.sent.clear())
             self.received.clear_early()
-
-    @property
-    def has_windows(self) -> bool:
-        """The handshake went far enough for sequence numbers both ways."""
-        return hasattr(self, "received")
 
     # sealing
 

@@ -53,20 +53,31 @@ class Timers:
 
 
 class RoundTrip:
-    """SRTT, RTTVAR and the retransmission time-out of one connection, in seconds."""
+    """SRTT, RTTVAR and the retransmission time-out of one connection, in seconds.
 
-    __slots__ = ("_timers", "backoff", "latest", "rttvar", "srtt")
+    `rto` is without doublings (8.5.4); `timeout` is how long after its latest transmission a packet may be
+    repeated.
+    """
+
+    __slots__ = ("_backoff", "_timers", "latest", "rto", "rttvar", "srtt", "timeout")
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
+        self._backoff = 1
         self.srtt = 0.0
         self.rttvar = 0.0
         self.latest = 0.0
-        self.backoff = 1
+        self.rto = timers.initial
+        self.timeout = timers.initial
 
     @property
     def measured(self) -> bool:
         return self.latest > 0.0
+
+    @property
+    def backoff(self) -> int:
+        """By how much the time-out is multiplied now: a power of two."""
+        return self._backoff
 
     def sample(self, rtt: float) -> None:
         """Take one measurement; one that is not positive is a clock's artefact and counts as a microsecond."""
@@ -78,26 +89,22 @@ class RoundTrip:
             self.srtt = rtt
             self.rttvar = rtt / 2
         self.latest = rtt
-
-    @property
-    def rto(self) -> float:
-        """RTO without doublings (8.5.4)."""
         timers = self._timers
-        if not self.measured:
-            return timers.initial
         rto = self.srtt + max(timers.granularity, K * self.rttvar)
-        return min(max(rto, timers.minimum), timers.maximum)
-
-    @property
-    def timeout(self) -> float:
-        """How long after its latest transmission a packet may be repeated."""
-        slack = self.srtt if self._timers.acknowledgement_slack else 0.0
-        return min(self.rto * self.backoff, self._timers.maximum) + slack
+        self.rto = min(max(rto, timers.minimum), timers.maximum)
+        self._set_timeout()
 
     def back_off(self) -> None:
-        if self.rto * self.backoff < self._timers.maximum:
-            self.backoff *= 2
+        if self.rto * self._backoff < self._timers.maximum:
+            self._backoff *= 2
+            self._set_timeout()
 
     def progress(self) -> None:
         """Something new was acknowledged: doublings end."""
-        self.backoff = 1
+        if self._backoff != 1:
+            self._backoff = 1
+            self._set_timeout()
+
+    def _set_timeout(self) -> None:
+        slack = self.srtt if self._timers.acknowledgement_slack else 0.0
+        self.timeout = min(self.rto * self._backoff, self._timers.maximum) + slack
