@@ -16,6 +16,8 @@ OLD_KEY_LIFE = 60.0
 """Seconds that a key outlives its last unacknowledged number (M33)."""
 
 MASK = 0xFFFFFFFF
+FURTHEST_FIRST = 2**30
+"""How far behind the numbers in use the first one of an AEAD era may lie; serial arithmetic ends at 2^31."""
 MAXIMUM_ERAS = 3
 """Keys remembered in one direction, the newest included."""
 
@@ -40,23 +42,36 @@ class Secret:
     def chain(cls, schedule: AeadSchedule, rekey_after: int) -> Secret:
         return cls("aead", None, schedule, rekey_after)
 
-    def batch(self, offset: int) -> tuple[Protection, int]:
-        """The protection of the `offset`th number of an era, and how many numbers it serves from there on."""
+    def batch(self, offset: int, batches_before: int) -> tuple[Protection, int]:
         if self.schedule is None:
             assert self.fixed is not None
             return self.fixed, 2**31
         index, used = divmod(max(offset, 0), self.rekey_after)
-        return self.schedule.batch(index + 1), self.rekey_after - used
+        return self.schedule.batch(batches_before + index + 1), self.rekey_after - used
 
 
 class Era:
     """The numbers of one direction from `first` on, under one secret."""
 
-    __slots__ = ("first", "secret")
+    __slots__ = ("batches_before", "first", "secret")
 
     def __init__(self, first: int, secret: Secret) -> None:
         self.first = first
         self.secret = secret
+        self.batches_before = 0
+        """Whole batches that lie before `first` since it was moved along."""
+
+    def move_along(self, sn: int) -> None:
+        """Keep `first` near enough to the numbers in use for serial arithmetic, by whole batches."""
+        offset = sub(sn, self.first)
+        if self.secret.schedule is not None and offset >= FURTHEST_FIRST:
+            batches = (offset - FURTHEST_FIRST // 2) // self.secret.rekey_after
+            self.first = self.first + batches * self.secret.rekey_after & MASK
+            self.batches_before += batches
+
+    def batch(self, offset: int) -> tuple[Protection, int]:
+        """The protection of the `offset`th number of the era, and how many numbers it serves from there on."""
+        return self.secret.batch(offset, self.batches_before)
 
 
 class Direction:
@@ -100,7 +115,7 @@ class Direction:
         position = len(eras) - 1
         while position and sub(sn, eras[position].first) < 0:
             position -= 1
-        protection, length = eras[position].secret.batch(sub(sn, eras[position].first))
+        protection, length = eras[position].batch(sub(sn, eras[position].first))
         if position + 1 < len(eras):
             length = min(length, sub(eras[position + 1].first, sn))
         self._run, self._run_first, self._run_length = protection, sn, length
@@ -109,6 +124,10 @@ class Direction:
     @property
     def newest(self) -> Era:
         return self.eras[-1]
+
+    def move_along(self, sn: int) -> None:
+        """Call now and then with the oldest number in use."""
+        self.newest.move_along(sn)
 
     def forget_before(self, sn: int) -> None:
         """Drop eras that hold no number from `sn` on."""
@@ -155,6 +174,8 @@ class Keyring:
     def retire(self, una: int, expected: int, now: float) -> None:
         """Forget old eras a minute after their last numbers were acknowledged both ways (M33)."""
         sending, receiving = self.sending, self.receiving
+        sending.move_along(una)
+        receiving.move_along(expected)
         if len(sending.eras) == 1 and len(receiving.eras) == 1:
             return
         if sub(una, sending.newest.first) <= 0 or sub(expected, receiving.newest.first) <= 0:

@@ -56,9 +56,9 @@ class ExtensionCodec:
 
     def decode_sink_parameter(self, octets: bytes) -> SinkParameter:
         """A chain that has to be one Sink Parameter (4.5.2, 4.5.3)."""
-        extensions = self.decode(octets)
-        if len(extensions) == 1 and isinstance(extensions[0], SinkParameter):
-            return extensions[0]
+        match self.decode(octets):
+            case (SinkParameter() as sink,):
+                return sink
         raise MalformedPacket("sink-parameter")
 
     def decode(self, chain: bytes) -> tuple[Extension, ...]:

@@ -25,7 +25,7 @@ from fsp_trio.wire.packets import (
     SinkParameter,
     Snack,
 )
-from fsp_trio.wire.shapes import CONNECT_REQUEST_HEADER, FIXED_HEADER, NORMAL, SHAPES, check_host_name
+from fsp_trio.wire.shapes import CONNECT_REQUEST_HEADER, FIXED_HEADER, NORMAL, SHAPES, host_name
 
 NORMAL_HEADER = FIXED_HEADER
 """Octets of the fixed header; where the extension headers begin."""
@@ -88,7 +88,7 @@ class GaoCodec:
             fields = _INIT_CONNECT.pack(
                 exactly(packet.salt, 4), exactly(packet.timestamp, 8), exactly(packet.init_check_code, 8)
             )
-            return self._assemble(Op.INIT_CONNECT, fields, payload=_host_name(packet.host_name))
+            return self._assemble(Op.INIT_CONNECT, fields, payload=host_name(packet.host_name))
         if isinstance(packet, AckInitConnect):
             fields = _ACK_INIT_CONNECT.pack(
                 exactly(packet.time_delta, 4), exactly(packet.cookie, 8), exactly(packet.init_check_code, 8)
@@ -104,7 +104,7 @@ class GaoCodec:
                 exactly(packet.cookie, 8),
             )
             sink = self.sink_parameter(packet.sink)
-            return self._assemble(Op.CONNECT_REQUEST, fields, sink, _host_name(packet.host_name))
+            return self._assemble(Op.CONNECT_REQUEST, fields, sink, host_name(packet.host_name))
         return self._assemble(
             Op.RESET, _RESET.pack(packet.reason, exactly(packet.first, 8), exactly(packet.proof, 8))
         )
@@ -149,7 +149,7 @@ class GaoCodec:
             return Reset(*_RESET.unpack_from(data, _SIGNATURE.size))
         if op is Op.INIT_CONNECT:
             salt, timestamp, check_code = _INIT_CONNECT.unpack_from(data, _SIGNATURE.size)
-            return InitConnect(salt, timestamp, check_code, _host_name(payload))
+            return InitConnect(salt, timestamp, check_code, host_name(payload))
         if op is Op.ACK_INIT_CONNECT:
             time_delta, cookie, check_code = _ACK_INIT_CONNECT.unpack_from(data, _SIGNATURE.size)
             sink = self._extensions.decode_sink_parameter(data[FIXED_HEADER:offset])
@@ -158,9 +158,4 @@ class GaoCodec:
             data, _SIGNATURE.size
         )
         sink = self._extensions.decode_sink_parameter(data[CONNECT_REQUEST_HEADER:offset])
-        return ConnectRequest(salt, timestamp, check_code, sn, time_delta, cookie, sink, _host_name(payload))
-
-
-def _host_name(name: bytes) -> bytes:
-    check_host_name(name)
-    return name
+        return ConnectRequest(salt, timestamp, check_code, sn, time_delta, cookie, sink, host_name(payload))

@@ -77,11 +77,12 @@ PRELIMINARY = frozenset({Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUES
 NORMAL = frozenset(Op) - PRELIMINARY - {Op.RESET}
 
 
-def check_host_name(name: bytes) -> None:
-    """Raise MalformedPacket unless a host name is UTF-8 of a bearable length (4.5.1, 4.5.3, M52)."""
+def host_name(name: bytes) -> bytes:
+    """The name, if it is UTF-8 of a bearable length (4.5.1, 4.5.3, M52)."""
     if len(name) > HOST_NAME_LIMIT:
         raise MalformedPacket("host-name")
     try:
         name.decode()
     except UnicodeDecodeError:
         raise MalformedPacket("host-name") from None
+    return name

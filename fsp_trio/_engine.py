@@ -1,0 +1,360 @@
+"""What makes a session run: its tasks, its waiting, and the sending that callers do on the spot.
+
+Tasks, in a nursery of the session's own inside the endpoint's nursery:
+
+* the receive pump takes lists of datagrams from the inbox, lets the connection have them, sends what that drew and
+  wakes those who wait;
+* the send pump waits at its doorbell and takes over when the socket is full or one caller has sent its share;
+* the retransmit timer waits for the endpoint's timer wheel to ring;
+* the path prober does so too, and sends heartbeats (gao-07 10.1).
+
+Whoever calls a sending method sends on the spot, since a task hop costs more than a packet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import trio
+
+from fsp_trio.core.connection import Connection
+from fsp_trio.core.failure import ResetReason
+from fsp_trio.errors import CommitTimeout, FSPClosedError, raise_broken
+from fsp_trio.ports import Batch
+
+if TYPE_CHECKING:
+    from fsp_trio.endpoint import FSPEndpoint
+
+INBOX_BATCHES: Final = 64
+"""Lists of datagrams that wait for a session's receive pump; further ones are dropped and counted."""
+BURST: Final = 122
+"""Datagrams after which a caller leaves the rest to the send pump, so that no session holds up the others."""
+
+
+class SessionEngine:
+    """The part of a session that applications do not see; `FSPSession` extends it."""
+
+    __slots__ = (
+        "_abandoned",
+        "_arrivals",
+        "_breakage_told",
+        "_closed",
+        "_connection",
+        "_doorbell",
+        "_doorbell_end",
+        "_ended",
+        "_endpoint",
+        "_inbox",
+        "_inbox_end",
+        "_leftover",
+        "_linger_deadline",
+        "_newest_commit",
+        "_on_event",
+        "_probe_bell_end",
+        "_probe_timer",
+        "_pump_busy",
+        "_retransmit_bell_end",
+        "_retransmit_timer",
+        "_room",
+        "_scope",
+        "_watchers",
+        "inbox_drops",
+    )
+
+    def __init__(self, endpoint: FSPEndpoint, connection: Connection) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._inbox, self._inbox_end = trio.open_memory_channel[Batch](INBOX_BATCHES)
+        self._doorbell, self._doorbell_end = trio.open_memory_channel[None](1)
+        retransmit_bell, self._retransmit_bell_end = trio.open_memory_channel[None](1)
+        probe_bell, self._probe_bell_end = trio.open_memory_channel[None](1)
+        self._retransmit_timer = endpoint._wheel.add(partial(_ring, retransmit_bell))
+        self._probe_timer = endpoint._wheel.add(partial(_ring, probe_bell))
+        self._scope: trio.CancelScope | None = None
+        self._arrivals = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._watchers = trio.lowlevel.ParkingLot()
+        self._leftover: list[bytes] = []
+        """Datagrams that the socket did not take: part of one batch at most."""
+        self._pump_busy = False
+        """The send pump is sending; nobody else does."""
+        self._closed = False
+        """By this end's application."""
+        self._abandoned = False
+        """Closed while the peer's transaction was open: lingers in the background."""
+        self._linger_deadline = math.inf
+        self._ended = False
+        self._newest_commit = 0
+        self._breakage_told = False
+        """The application knows from an exception that not all it sent arrived."""
+        self._on_event: Callable[[], None] | None = None
+        """Called after each event until the listener that accepted the connection knows its fate."""
+        self.inbox_drops = 0
+        """Datagrams dropped because the receive pump could not keep up."""
+
+    # what the halves of streams, channels and transactions share
+
+    def _check_unclosed(self) -> None:
+        if self._closed:
+            raise FSPClosedError("the session was closed by this end")
+
+    def _raise_broken(self) -> NoReturn:
+        self._breakage_told = True
+        raise_broken(self._connection.failure)
+
+    def _check_sendable(self) -> None:
+        self._check_unclosed()
+        if self._connection.peer_released:
+            self._raise_broken()
+
+    @property
+    def _free_octets(self) -> int:
+        connection = self._connection
+        return connection.settings.send_buffer - connection.unacknowledged
+
+    async def _wait_room(self, values: int | None = None) -> bool:
+        """Wait until something may be queued; whether that took a checkpoint.  Raises if nothing ever may again.
+
+        With `values`, also until fewer transactions than that are unacknowledged.
+        """
+        waited = False
+        self._check_sendable()
+        while self._free_octets <= 0 or (
+            values is not None and self._newest_commit - self._connection.committed >= values
+        ):
+            await self._room.park()
+            waited = True
+            self._check_sendable()
+        return waited
+
+    async def _wait_arrival(self) -> None:
+        await self._arrivals.park()
+
+    def _send(self, data: bytes) -> None:
+        """Queue octets of the open transaction and send what can be sent."""
+        self._connection.send(data)
+        self._after(trio.current_time())
+
+    def _commit(self) -> int:
+        """End the open transaction and send what can be sent; its ordinal."""
+        self._newest_commit = ordinal = self._connection.commit()
+        self._after(trio.current_time())
+        return ordinal
+
+    def _after_reading(self) -> None:
+        """Something was read: announce a window that opened."""
+        if self._connection.has_output:
+            self._after(trio.current_time())
+
+    def _delivered(self, ordinal: int, *, octets: bool = False) -> bool:
+        """The peer has all transactions up to `ordinal`; with `octets`, also what was sent of an open one."""
+        connection = self._connection
+        committed = connection.committed >= ordinal
+        if not connection.peer_released:
+            return committed and not (octets and connection.unacknowledged)
+        if connection.failure is not None:
+            return committed and not (octets and connection.transaction_open)
+        # the peer could release the session only when it had everything that it acknowledges (M40, B16)
+        return connection.undelivered == 0 or (committed and not octets)
+
+    async def _wait_delivered(self, ordinal: int, *, octets: bool = False) -> None:
+        """Wait for the acknowledgement of a transaction; CommitTimeout after 30 s without any (8.4.4, B7)."""
+        connection = self._connection
+        called = trio.current_time()
+        waited = False
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._delivered(ordinal, octets=octets):
+            self._check_sendable()
+            limit = max(called, connection.committing_since_ack) + connection.commit_timeout
+            if trio.current_time() >= limit:
+                raise CommitTimeout(f"nothing was acknowledged for {connection.commit_timeout:g} seconds")
+            with trio.move_on_at(limit):
+                await self._watchers.park()
+            waited = True
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _until(self, happened: Callable[[], bool]) -> bool:
+        """Wait until `happened`, looked at after each event of the connection; whether that took a checkpoint."""
+        waited = False
+        while not happened():
+            await self._watchers.park()
+            waited = True
+        return waited
+
+    def _break(self, reason: int) -> None:
+        """Reset the session because of what the peer did: later operations find it broken, not closed."""
+        self._abort(reason)
+
+    def _abort(self, reason: int) -> None:
+        now = trio.current_time()
+        self._leftover = []
+        self._pump_busy = False
+        self._connection.reset(reason, now)
+        self._after(now)
+
+    # the machinery
+
+    def _deliver(self, batch: Batch) -> None:
+        """Called by the endpoint's receive loop: into the inbox, or dropped if that is full."""
+        try:
+            self._inbox.send_nowait(batch)
+        except trio.WouldBlock:
+            self.inbox_drops += len(batch.datagrams)
+            self._endpoint._inbox_drops += len(batch.datagrams)
+
+    def _established(self) -> None:
+        """The handshake is over: heartbeats begin (10.1)."""
+        self._on_event = None
+        self._endpoint._wheel.arm(self._probe_timer, self._connection.next_heartbeat())
+
+    def _after(self, now: float) -> None:
+        """After each call, or run of calls, that may have changed the connection: send, wake, notice the end."""
+        connection = self._connection
+        if self._abandoned and connection.readable:
+            self._refuse_late_data(now)
+        self._flush(now)
+        if self._arrivals and (connection.readable or connection.peer_released):
+            self._arrivals.unpark_all()
+        if self._room and (self._free_octets > 0 or connection.peer_released):
+            self._room.unpark_all()
+        if self._watchers:
+            self._watchers.unpark_all()
+        if self._on_event is not None:
+            self._on_event()
+        if connection.is_over:
+            self._end(now)
+
+    def _refuse_late_data(self, now: float) -> None:
+        """Nobody is left to read: a bare end is stepped over, octets are answered with RESET."""
+        connection = self._connection
+        while connection.at_end:
+            connection.next_transaction()
+        if connection.readable:
+            connection.reset(ResetReason.UNREAD_DATA, now)
+
+    def _flush(self, now: float) -> None:
+        """Send on the spot what may leave, as far as the socket and fairness allow; the pump does the rest."""
+        if self._pump_busy:
+            return
+        connection = self._connection
+        sent = 0
+        while datagrams := connection.datagrams_to_send(now):
+            if not self._transmit(datagrams):
+                return self._hand_over()
+            sent += len(datagrams)
+            if sent >= BURST:
+                return self._hand_over()
+        return self._arm()
+
+    def _transmit(self, datagrams: list[bytes]) -> bool:
+        """Give datagrams to the port; False if it did not take all of them, which are kept then."""
+        connection = self._connection
+        taken = self._endpoint._port.send(connection.remote, datagrams, preliminary=connection.preliminary)
+        if taken < len(datagrams):
+            self._leftover = datagrams[taken:]
+            return False
+        return True
+
+    def _hand_over(self) -> None:
+        self._pump_busy = True
+        _ring(self._doorbell)
+
+    def _arm(self) -> None:
+        deadline = min(self._connection.next_deadline(), self._linger_deadline)
+        self._endpoint._wheel.arm(self._retransmit_timer, deadline)
+
+    def _end(self, now: float) -> None:
+        """The connection is over: so are the tasks."""
+        if not self._ended:
+            self._ended = True
+            self._endpoint._bury(self._connection, now)
+            if self._scope is not None:
+                self._scope.cancel()
+
+    # the tasks
+
+    async def _run(self) -> None:
+        """The session's nursery, with exactly four tasks; it ends with the connection."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._send_pump)
+                nursery.start_soon(self._receive_pump)
+                nursery.start_soon(self._time_retransmissions)
+                nursery.start_soon(self._probe_path)
+                if self._ended:
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._scope = None
+            wheel = self._endpoint._wheel
+            wheel.remove(self._retransmit_timer)
+            wheel.remove(self._probe_timer)
+            self._inbox.close()
+            self._inbox_end.close()
+
+    async def _receive_pump(self) -> None:
+        connection = self._connection
+        inbox = self._inbox_end
+        while True:
+            source, datagrams, congested = await inbox.receive()
+            now = trio.current_time()
+            connection.receive(datagrams, source, now, congested)
+            with suppress(trio.WouldBlock):
+                while True:
+                    source, datagrams, congested = inbox.receive_nowait()
+                    connection.receive(datagrams, source, now, congested)
+            self._after(now)
+
+    async def _send_pump(self) -> None:
+        doorbell = self._doorbell_end
+        while True:
+            await doorbell.receive()
+            while self._pump_busy:
+                if self._leftover:
+                    await self._endpoint._wait_writable()
+                self._pump_batch()
+                await trio.lowlevel.checkpoint()
+
+    def _pump_batch(self) -> None:
+        """One batch; `_pump_busy` stays true while there may be more."""
+        now = trio.current_time()
+        datagrams, self._leftover = self._leftover, []
+        datagrams = datagrams or self._connection.datagrams_to_send(now)
+        if datagrams:
+            self._transmit(datagrams)
+            self._arm()
+        else:
+            self._pump_busy = False
+            self._after(now)
+
+    async def _time_retransmissions(self) -> None:
+        connection = self._connection
+        bell = self._retransmit_bell_end
+        while True:
+            await bell.receive()
+            now = trio.current_time()
+            if now >= self._linger_deadline:
+                connection.reset(ResetReason.TIMED_OUT, now)
+            elif now >= connection.next_deadline():
+                connection.handle_timer(now)
+            self._after(now)
+
+    async def _probe_path(self) -> None:
+        connection = self._connection
+        bell = self._probe_bell_end
+        while True:
+            await bell.receive()
+            now = trio.current_time()
+            connection.handle_heartbeat(now)
+            self._after(now)
+            self._endpoint._wheel.arm(self._probe_timer, connection.next_heartbeat())
+
+
+def _ring(bell: trio.MemorySendChannel[None]) -> None:
+    with suppress(trio.WouldBlock):
+        bell.send_nowait(None)

@@ -1,0 +1,132 @@
+"""The two halves of a byte stream over a session: what FSPStream and the transactions share."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from fsp_trio._guard import Guard
+from fsp_trio.errors import FSPClosedError
+
+if TYPE_CHECKING:
+    from fsp_trio.session import FSPSession
+
+RECEIVE_SIZE: Final = 65_536
+"""Most octets that one `receive_some` gives unless told otherwise."""
+
+
+class OutgoingHalf:
+    """One outgoing transmit transaction, octet by octet."""
+
+    __slots__ = ("_guard", "_session", "ordinal")
+
+    def __init__(self, session: FSPSession) -> None:
+        self._session = session
+        self._guard = Guard("another task is sending here already")
+        self.ordinal: int | None = None
+        """Ordinal of the transaction once it was ended."""
+
+    def _check(self) -> None:
+        self._session._check_unclosed()
+        if self.ordinal is not None:
+            raise FSPClosedError("the transaction was ended by this end")
+        self._session._check_sendable()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        session = self._session
+        with self._guard:
+            self._check()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            position = 0
+            waited = False
+            if isinstance(data, bytes):
+                while position < len(data):
+                    waited = await session._wait_room() or waited
+                    self._check()
+                    end = position + session._free_octets
+                    session._send(data if end - position >= len(data) else data[position:end])
+                    position = end
+            else:
+                with memoryview(data) as view, view.cast("B") as octets:
+                    while position < len(octets):
+                        waited = await session._wait_room() or waited
+                        self._check()
+                        end = position + session._free_octets
+                        session._send(bytes(octets[position:end]))
+                        position = end
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        with self._guard:
+            self._check()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if not await self._session._wait_room():
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            self._check()
+
+    def end(self) -> int:
+        """End the transaction on the spot (EoT, gao-07 8.4.1); its ordinal.  Idempotent."""
+        if self.ordinal is None:
+            self.ordinal = self._session._commit()
+        return self.ordinal
+
+    async def send_eof(self) -> None:
+        with self._guard:
+            if self.ordinal is None:
+                self._check()
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self.end()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                self._session._check_unclosed()
+                await trio.lowlevel.checkpoint()
+
+
+class IncomingHalf:
+    """One incoming transmit transaction, octet by octet."""
+
+    __slots__ = ("_guard", "_session", "ended")
+
+    def __init__(self, session: FSPSession) -> None:
+        self._session = session
+        self._guard = Guard("another task is receiving here already")
+        self.ended = False
+        """The end of the transaction was reached."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        limit = RECEIVE_SIZE if max_bytes is None else operator.index(max_bytes)
+        if limit < 1:
+            raise ValueError(f"max_bytes must be at least 1, not {limit}")
+        session = self._session
+        with self._guard:
+            session._check_unclosed()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
+            while (data := self._take(limit)) is None:
+                await session._wait_arrival()
+                waited = True
+                session._check_unclosed()
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return data
+
+    def _take(self, limit: int) -> bytes | None:
+        """Octets, b"" at the end, None if there is nothing yet."""
+        if self.ended:
+            return b""
+        session = self._session
+        connection = session._connection
+        data = connection.read(limit)
+        if not data:
+            if connection.at_end:
+                connection.next_transaction()
+            elif connection.failure is not None:
+                session._raise_broken()
+            elif not connection.peer_released:
+                return None
+            self.ended = True
+        session._after_reading()
+        return data

@@ -1,0 +1,90 @@
+"""What every port offers: batches of datagrams in and out, without awaiting per datagram."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias
+
+Address: TypeAlias = Hashable
+
+
+class Batch(NamedTuple):
+    """Datagrams of one source, in the order of their arrival."""
+
+    source: Address
+    datagrams: list[bytes]
+    congested: bool
+    """The network marked at least one of them as having met congestion (ECN CE)."""
+
+
+@dataclass(slots=True)
+class PortStatistics:
+    """What a port has done since it was opened."""
+
+    datagrams_sent: int = 0
+    octets_sent: int = 0
+    send_calls: int = 0
+    datagrams_received: int = 0
+    octets_received: int = 0
+    receive_calls: int = 0
+    congestion_marks: int = 0
+    """Received units (a datagram, or several that the kernel had joined) with the mark ECN CE."""
+    send_errors: dict[str, int] = field(default_factory=dict)
+    """Datagrams that the system refused to send, by the name of the error."""
+    receive_errors: dict[str, int] = field(default_factory=dict)
+    """Errors reported in place of a datagram (ICMP mostly), by name, and `truncated`."""
+    kernel_drops: int = 0
+    """Datagrams that the system dropped because the receive buffer was full, where it tells."""
+    segmentation_offload: bool = False
+    receive_offload: bool = False
+    segmentation_refusals: int = 0
+    """Segmented sends that the system refused and that were repeated datagram by datagram."""
+    checksum_omitted: bool = False
+    """Datagrams that are not preliminary leave without the UDP checksum."""
+    congestion_notification: bool = False
+    """Datagrams leave with the mark ECT(0), and marks of those that arrive are read."""
+    send_buffer: int = 0
+    """Octets granted, as the system reports them (Linux reports twice what was asked for)."""
+    receive_buffer: int = 0
+
+
+class Port(Protocol):
+    """Where datagrams leave and arrive.
+
+    Only one task at a time may wait for each direction.
+    """
+
+    @property
+    def local_address(self) -> Address:
+        """The address that the port itself knows; behind a NAT others see another one."""
+        ...
+
+    @property
+    def statistics(self) -> PortStatistics: ...
+
+    async def wait_readable(self) -> None:
+        """Wait until `receive` may have something; `trio.ClosedResourceError` once closed."""
+        ...
+
+    async def wait_writable(self) -> None:
+        """Wait until `send` may take something; `trio.ClosedResourceError` once closed."""
+        ...
+
+    def receive(self) -> list[Batch]:
+        """What has arrived, without blocking and at most so much that other tasks get their turn."""
+        ...
+
+    def send(self, remote: Address, datagrams: Sequence[bytes], *, preliminary: bool = False) -> int:
+        """Send without blocking; how many were taken, counted from the first.
+
+        A datagram that cannot be sent at all counts as taken: to the session it is one more that the
+        network lost. `preliminary` datagrams carry the UDP checksum in any case. # gao-07 4.1 (G19, M53)
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def count(counters: dict[str, int], reason: str, number: int = 1) -> None:
+    counters[reason] = counters.get(reason, 0) + number

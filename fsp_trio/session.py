@@ -1,0 +1,337 @@
+"""FSPSession: one end of a session, and what an application can do with it.
+
+The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`; this is Trio's manners.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+import trio
+
+from fsp_trio._engine import SessionEngine
+
+from fsp_trio.channel import FSPChannel
+from fsp_trio.core.connection import Connection
+from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
+from fsp_trio.core.link import Address
+from fsp_trio.errors import FSPBusyError, KeyInstallationError, raise_broken
+from fsp_trio.revisions.states import CONNECTED, State
+from fsp_trio.statistics import SessionStatistics
+from fsp_trio.streams import FSPStream
+from fsp_trio.transactions import ReceiveTransaction, SendTransaction
+
+if TYPE_CHECKING:
+    from fsp_trio.endpoint import FSPEndpoint
+
+__all__ = ["FSPSession"]
+
+LINGER_LIMIT: Final = 60.0
+"""Seconds that a closed session waits for the end of the peer's transaction before it is reset (gao-07 12.4)."""
+
+
+class FSPSession(SessionEngine):
+    """One end of an established session with one peer.
+
+    Sessions come from `FSPEndpoint.open_session`, `open_fsp_session`, `FSPListener.accept_session` and `serve_fsp`.
+    What is sent travels in transmit transactions, octet streams with an end that the peer acknowledges as a
+    whole (gao-07 3.3, 8.4).  A session is used in one of three ways at a time:
+
+    * `send_transaction()` and `receive_transaction()`, or `async for transaction in session`;
+    * `stream()`, one transaction each way;
+    * `channel()`, one value per transaction.
+
+    As an asynchronous context manager it is closed at the end of the block (`aclose`); if the block is left by an
+    exception it is reset instead, so that the peer cannot mistake half of a transaction for a whole one.
+    """
+
+    __slots__ = ("_reader", "_receiving", "_user", "_writer")
+
+    def __init__(self, endpoint: FSPEndpoint, connection: Connection) -> None:
+        super().__init__(endpoint, connection)
+        self._user: FSPStream | FSPChannel | None = None
+        self._reader: ReceiveTransaction | None = None
+        self._writer: SendTransaction | None = None
+        self._receiving = False
+
+    # looking
+
+    @property
+    def endpoint(self) -> FSPEndpoint:
+        """The endpoint whose port this session uses."""
+        return self._endpoint
+
+    @property
+    def state(self) -> State:
+        """The state of the protocol's finite state machine (gao-07 section 5)."""
+        return self._connection.state
+
+    @property
+    def states_passed(self) -> list[State]:
+        """The states entered so far, in order; the newest 256."""
+        return list(self._connection.states_passed)
+
+    @property
+    def remote_address(self) -> Address:
+        """Where packets are sent now: for UDP a pair of address and port; it follows the peer (10.3, 10.5)."""
+        return self._connection.remote
+
+    @property
+    def local_ultid(self) -> bytes:
+        """This end's upper layer thread ID, 4 octets in network order (gao-07 3.2)."""
+        return self._connection.local_ultid
+
+    @property
+    def remote_ultid(self) -> bytes:
+        """The peer's upper layer thread ID, 4 octets in network order."""
+        return self._connection.remote_ultid
+
+    @property
+    def protection(self) -> str:
+        """What protects the packets of the newest key: "crc64" (nothing secret), "mac" or "aead"."""
+        return self._connection.keyring.sending.newest.secret.mode
+
+    @property
+    def peer_released(self) -> bool:
+        """The peer has released the session, or it is over: no transaction will come that has not come already."""
+        return self._connection.peer_released
+
+    @property
+    def closed_confirmed(self) -> bool:
+        """The peer confirmed the graceful end (gao-07 9.3, M39); known once `aclose` has returned."""
+        return self._connection.closed_confirmed
+
+    def statistics(self) -> SessionStatistics:
+        """Counters and estimates as they stand now; see SessionStatistics."""
+        return SessionStatistics.of(self)
+
+    def __repr__(self) -> str:
+        return f"<FSPSession {self.local_ultid.hex()} to {self.remote_address} {self.state.name}>"
+
+    # using
+
+    def send_transaction(self) -> SendTransaction:
+        """Begin an outgoing transmit transaction (gao-07 8.2).
+
+        Nothing is sent before its first octets are, or its end is.  FSPBusyError if the one before has not been
+        ended, or while the session serves a stream or channel; FSPClosedError after `aclose` or `reset`.
+        """
+        self._check_unclosed()
+        self._check_unused()
+        if self._writer is not None and not self._writer.ended:
+            raise FSPBusyError("the outgoing transaction has not been ended")
+        self._writer = SendTransaction(self)
+        return self._writer
+
+    async def receive_transaction(self) -> ReceiveTransaction:
+        """Wait for the peer's next transmit transaction to begin.
+
+        If the one before was closed early, the rest of it is thrown away.  trio.EndOfChannel when the peer has
+        released the session and everything was read; FSPBrokenError if the session broke; FSPBusyError if the
+        transaction before is still open; FSPClosedError after `aclose` or `reset`.  Cancelled, it loses nothing.
+        """
+        self._check_unclosed()
+        self._check_unused()
+        if self._receiving or (self._reader is not None and not (self._reader.ended or self._reader.closed)):
+            raise FSPBusyError("the incoming transaction has not been read to its end")
+        self._receiving = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
+            while not self._next_began():
+                await self._arrivals.park()
+                waited = True
+                self._check_unclosed()
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._receiving = False
+        self._reader = ReceiveTransaction(self)
+        return self._reader
+
+    def _next_began(self) -> bool:
+        """Something of the next incoming transaction is there; raises if none will come."""
+        if self._reader is not None:
+            if not self._reader._discard():
+                return False
+            self._reader = None
+        connection = self._connection
+        if connection.readable:
+            return True
+        if connection.failure is not None:
+            self._raise_broken()
+        if connection.peer_released:
+            raise trio.EndOfChannel
+        return False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceiveTransaction:
+        """The peer's next transaction; the loop ends when the peer has released the session."""
+        try:
+            return await self.receive_transaction()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def stream(self) -> FSPStream:
+        """The session as a byte stream: the next transaction each way.
+
+        FSPBusyError if a transaction, stream or channel is open; FSPClosedError after `aclose` or `reset`.
+        Closing the stream closes the session.
+        """
+        self._claim()
+        self._user = stream = FSPStream(self)
+        return stream
+
+    def channel(self, *, max_value_size: int = 2**20) -> FSPChannel:
+        """The session as a channel of bytes values: one per transaction each way.
+
+        `max_value_size` is in octets and binds both directions.  FSPBusyError if a transaction, stream or channel
+        is open; FSPClosedError after `aclose` or `reset`.  Closing the channel closes the session.
+        """
+        self._claim()
+        self._user = channel = FSPChannel(self, max_value_size)
+        return channel
+
+    def install_key(self, ikm: bytes, *, mode: Literal["aead", "mac"] = "aead", key_bits: int = 256) -> None:
+        """Install key material that both applications have agreed upon (gao-07 7.1 to 7.4).
+
+        `ikm`: octets, any number; `mode`: "aead" for AES-GCM with a key of `key_bits` (128 or 256), "mac" for
+        keyed BLAKE2b without encryption.  Call it when the peer's newest transaction has been read to its end, and
+        do not await an acknowledgement of one's own between that and this call (M29).  It protects what is sent
+        after the transaction that is open now, or after the newest one ended, and what the peer sends after its
+        newest one.  KeyInstallationError if the time is not right (nothing has changed then), ValueError for bad
+        arguments, FSPClosedError or FSPBrokenError if the session has ended.
+        """
+        self._check_unclosed()
+        connection = self._connection
+        if connection.peer_released:
+            raise_broken(connection.failure)
+        try:
+            connection.install_key(ikm, mode=mode, key_bits=key_bits)
+        except KeyInstallationRefused as refusal:
+            raise KeyInstallationError(str(refusal)) from None
+        self._after(trio.current_time())
+
+    async def wait_acknowledged(self) -> None:
+        """Wait until the peer has acknowledged all octets sent so far and all transactions ended so far.
+
+        Errors and cancellation as for `SendTransaction.commit`.
+        """
+        self._check_unclosed()
+        await self._wait_delivered(self._newest_commit, octets=True)
+
+    async def commit(self) -> None:
+        """End the open transaction of `send_transaction`, if there is one, and wait as `wait_acknowledged` does."""
+        self._check_unclosed()
+        if self._writer is not None and not self._writer.ended:
+            await self._writer.commit()
+        else:
+            await self.wait_acknowledged()
+
+    # ending
+
+    async def aclose(self) -> None:
+        """End the session gracefully (gao-07 9.1); idempotent.
+
+        Everything given to the sending methods before is delivered, an open transaction is ended, and the peer is
+        told that nothing more comes.  It returns when the peer's protocol engine has acknowledged all of it and,
+        if the peer's own newest transaction is complete, confirmed the end of the session.  It does not wait for
+        the peer's application: if the peer's transaction is still open the session lingers in the background, at
+        most 60 seconds, and data that still arrives, or waits unread, makes it a RESET.
+
+        Tasks that are blocked in the session get FSPClosedError.  FSPBrokenError if the session breaks before all
+        was acknowledged, unless an operation has said so already.  A cancelled `aclose` resets the session at once
+        and does not block: what was not yet acknowledged may be lost, and the peer is told.
+        """
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._mark_closed()
+        connection = self._connection
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            unfinished = self._shut_down()
+            if not await self._until(self._closing_done):
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        except BaseException:
+            self._abort(ResetReason.APPLICATION)
+            raise
+        if not connection.is_over:
+            self._abandon()
+        elif (unfinished or not self._delivered(self._newest_commit)) and not self._breakage_told:
+            self._raise_broken()
+
+    def reset(self, reason: int = ResetReason.APPLICATION) -> None:
+        """End the session abruptly (gao-07 12.7); idempotent, does not block.
+
+        The peer gets RESET with `reason` (0 to 2^32-1, see core.failure.ResetReason) and with it FSPBrokenError;
+        what it had not yet received is lost.  Tasks blocked in this session get FSPClosedError.
+        """
+        if not 0 <= reason < 2**32:
+            raise ValueError(f"the reason must be between 0 and 2**32-1, not {reason}")
+        self._mark_closed()
+        self._abort(reason)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.reset()
+        await self.aclose()
+
+    def _mark_closed(self) -> None:
+        self._closed = True
+        self._arrivals.unpark_all()
+        self._room.unpark_all()
+        self._watchers.unpark_all()
+
+    def _shut_down(self) -> bool:
+        """Commit what is open and ask for the graceful end; True if what is open can be committed no more."""
+        connection = self._connection
+        if connection.peer_released:
+            unfinished = connection.transaction_open
+        else:
+            unfinished = False
+            if connection.transaction_open or self._owes_an_end():
+                self._newest_commit = connection.commit()
+        now = trio.current_time()
+        connection.shutdown(now)
+        self._after(now)
+        return unfinished
+
+    def _owes_an_end(self) -> bool:
+        """A stream that carried nothing has an end too; the peer hears of it by RELEASE, or if that must wait, now."""
+        user = self._user
+        return isinstance(user, FSPStream) and not user.sending_ended and not self._connection.peer_committed
+
+    def _closing_done(self) -> bool:
+        connection = self._connection
+        return connection.is_over or (
+            connection.state in CONNECTED and not connection.outstanding and not connection.peer_committed
+        )
+
+    def _abandon(self) -> None:
+        """The application is gone, the peer's transaction is open: linger in the background (9.1, 12.4)."""
+        now = trio.current_time()
+        self._abandoned = True
+        self._linger_deadline = now + LINGER_LIMIT
+        self._after(now)
+
+    def _claim(self) -> None:
+        self._check_unclosed()
+        self._check_unused()
+        if self._writer is not None and not self._writer.ended:
+            raise FSPBusyError("the outgoing transaction has not been ended")
+        if self._receiving or (self._reader is not None and not self._reader.ended):
+            raise FSPBusyError("the incoming transaction has not been read to its end")
+
+    def _check_unused(self) -> None:
+        if self._user is not None:
+            raise FSPBusyError("the session serves a stream or a channel")
+

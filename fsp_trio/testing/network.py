@@ -1,0 +1,331 @@
+"""A network within one process, on trio's clock, that repeats itself exactly for the same seed.
+
+Under `trio.testing.MockClock` hours of network time pass in an instant. Chance is drawn for each direction of
+each pair of addresses by itself, in the order of the datagrams there, so what one session sends does not
+change the fate of another's. Addresses may be any hashable values with a stable `repr`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+import trio
+
+from ..ports.base import Address, count
+from ._links import Impairment, Link, Transit
+from ._simulated_port import INBOX_OCTETS, SimulatedPort
+
+__all__ = ["Impairment", "NetworkStatistics", "PacketRecord", "SimulatedNetwork", "SimulatedPort", "Tap"]
+
+IN_FLIGHT_LIMIT: Final = 65_536
+"""Datagrams under way at the most; what comes on top is dropped (`in-flight-limit`)."""
+
+RECORD_LIMIT: Final = 10_000
+"""Datagrams of which a record is kept; the oldest ones are forgotten."""
+
+Tap: TypeAlias = Callable[[Address, Address, bytes], bytes | None]
+"""Sees (source, destination, datagram) as it leaves; gives what shall travel on, or None to drop it."""
+
+
+@dataclass(slots=True)
+class PacketRecord:
+    """What became of one datagram; a duplicate made by the network has a record of its own."""
+
+    sent_at: float
+    source: Address
+    destination: Address
+    datagram: bytes
+    """As it travelled, that is after taps and corruption."""
+    fate: str = "in-flight"
+    """`in-flight`, `delivered`, or the cause of the drop."""
+    arrived_at: float | None = None
+    corrupted: bool = False
+    copy: bool = False
+    preliminary: bool = False
+
+
+@dataclass(slots=True)
+class NetworkStatistics:
+    """Counts since the network was made."""
+
+    sent: int = 0
+    delivered: int = 0
+    duplicated: int = 0
+    corrupted: int = 0
+    reordered: int = 0
+    """Deliveries that came after a later sent datagram of the same direction."""
+    congested: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+    """By cause: loss, mtu, queue, partition, unreachable, receive-buffer, checksum, tap, in-flight-limit."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    link: Link
+    number: int
+    congested: bool
+    record: PacketRecord
+
+
+class SimulatedNetwork:
+    """Ports connected by links with impairments.
+
+    Use it as an async context manager, or start `run` in a nursery: without one of them nothing arrives.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        default: Impairment | None = None,
+        *,
+        in_flight_limit: int = IN_FLIGHT_LIMIT,
+        record_limit: int = RECORD_LIMIT,
+    ) -> None:
+        self.seed = seed
+        self.statistics = NetworkStatistics()
+        self.record: deque[PacketRecord] = deque(maxlen=record_limit)
+        self._default = Impairment() if default is None else default
+        self._in_flight_limit = in_flight_limit
+        self._impairments: dict[tuple[Address, Address], Impairment] = {}
+        self._links: dict[tuple[Address, Address], Link] = {}
+        self._ports: dict[Address, SimulatedPort] = {}  # by the address that others see
+        self._homes: dict[Address, Address] = {}  # seen address -> local address, where they differ
+        self._seen: dict[Address, Address] = {}  # the reverse
+        self._partitions: set[tuple[Address | None, Address | None]] = set()
+        self._taps: list[Tap] = []
+        self._heap: list[tuple[float, bytes, int, _Delivery]] = []
+        self._injection = Link(seed, None, None, Impairment())
+        self._running = False
+        self._scope: trio.CancelScope | None = None
+
+    # Life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Deliver what is due, until cancelled."""
+        if self._running:
+            raise RuntimeError("the simulated network is already running")
+        self._running = True
+        try:
+            while True:
+                # `send` moves the deadline of this scope instead of waking the task.
+                with trio.CancelScope(deadline=self._heap[0][0] if self._heap else math.inf) as self._scope:
+                    task_status.started()
+                    task_status = trio.TASK_STATUS_IGNORED
+                    await trio.sleep_forever()
+                self._scope = None
+                self._deliver(trio.current_time())
+        finally:
+            self._running = False
+            self._scope = None
+
+    async def __aenter__(self) -> Self:
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        await self._nursery.start(self.run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._nursery.cancel_scope.cancel()
+        # The nursery is an implementation detail: it does not get to wrap the caller's exception in a group.
+        await self._manager.__aexit__(None, None, None)
+
+    # Arrangement
+
+    def port(self, address: Address, *, receive_buffer: int = INBOX_OCTETS) -> SimulatedPort:
+        """A new port at `address`, which must be free."""
+        if address in self._ports:
+            raise ValueError(f"there is a port at {address!r} already")
+        port = SimulatedPort(address, self._send, self._withdraw, receive_buffer)
+        self._ports[address] = port
+        return port
+
+    def link(
+        self, source: Address, destination: Address, impairment: Impairment, *, both_ways: bool = True
+    ) -> None:
+        """Set what happens between two ports (by their local addresses) from now on."""
+        pairs = [(source, destination)]
+        if both_ways:
+            pairs.append((destination, source))
+        for pair in pairs:
+            self._impairments[pair] = impairment
+            if pair in self._links:
+                self._links[pair].impairment = impairment
+
+    def partition(self, a: Address, b: Address | None = None, *, both_ways: bool = True) -> None:
+        """Let nothing more arrive at `b` from `a` (local addresses), nor the other way; None is everyone.
+
+        What is under way is lost too.
+        """
+        self._partitions.add((a, b))
+        if both_ways:
+            self._partitions.add((b, a))
+
+    def heal(self) -> None:
+        """End all partitions."""
+        self._partitions.clear()
+
+    def rebind(self, port: SimulatedPort, seen_address: Address) -> None:
+        """Let others see the port at another address from now on, as when a NAT forgets its mapping.
+
+        The port itself does not notice, and what is sent to the earlier address does not arrive.
+        """
+        if seen_address in self._ports:
+            raise ValueError(f"there is a port at {seen_address!r} already")
+        home = port.local_address
+        earlier = self._seen.pop(home, home)
+        if self._ports.get(earlier) is not port:
+            raise ValueError("the port is closed or belongs to another network")
+        del self._ports[earlier]
+        self._homes.pop(earlier, None)
+        self._ports[seen_address] = port
+        if seen_address != home:
+            self._seen[home] = seen_address
+            self._homes[seen_address] = home
+
+    def seen_address(self, port: SimulatedPort) -> Address:
+        """Where others see the port."""
+        return self._seen.get(port.local_address, port.local_address)
+
+    def tap(self, tap: Tap) -> Callable[[], None]:
+        """Let `tap` see, alter or drop each datagram that a port sends; gives a function that ends it."""
+        self._taps.append(tap)
+        return lambda: self._taps.remove(tap)
+
+    def inject(self, source: Address, destination: Address, datagram: bytes, *, delay: float = 0.0) -> None:
+        """A datagram with a source of the attacker's choice; it meets no taps and no impairments."""
+        now = trio.current_time()
+        transit = Transit(now + delay, datagram, congested=False, corrupted=False, copy=False)
+        record = PacketRecord(now, source, destination, datagram)
+        self.record.append(record)
+        self.statistics.sent += 1
+        self._launch(self._injection, transit, record)
+
+    # The way of a datagram
+
+    def _send(
+        self, port: SimulatedPort, remote: Address, datagrams: Sequence[bytes], preliminary: bool
+    ) -> None:
+        now = trio.current_time()
+        source = self._seen.get(port.local_address, port.local_address)
+        link = self._link(port.local_address, self._homes.get(remote, remote))
+        for datagram in datagrams:
+            self._send_one(link, now, source, remote, bytes(datagram), preliminary)
+
+    def _send_one(
+        self,
+        link: Link,
+        now: float,
+        source: Address,
+        destination: Address,
+        datagram: bytes,
+        preliminary: bool,
+    ) -> None:
+        self.statistics.sent += 1
+        for tap in list(self._taps):
+            altered = tap(source, destination, datagram)
+            if altered is None:
+                record = PacketRecord(now, source, destination, datagram, preliminary=preliminary)
+                self.record.append(record)
+                self._drop(record, "tap")
+                return
+            datagram = altered
+        outcome = link.carry(datagram, now)
+        if isinstance(outcome, str):
+            record = PacketRecord(now, source, destination, datagram, preliminary=preliminary)
+            self.record.append(record)
+            self._drop(record, outcome)
+            return
+        for transit in outcome:
+            record = PacketRecord(
+                now,
+                source,
+                destination,
+                transit.datagram,
+                corrupted=transit.corrupted,
+                copy=transit.copy,
+                preliminary=preliminary,
+            )
+            self.record.append(record)
+            self.statistics.duplicated += transit.copy
+            self.statistics.corrupted += transit.corrupted
+            self._launch(link, transit, record)
+
+    def _launch(self, link: Link, transit: Transit, record: PacketRecord) -> None:
+        if len(self._heap) >= self._in_flight_limit:
+            self._drop(record, "in-flight-limit")
+            return
+        link.number += 1
+        delivery = _Delivery(link, link.number, transit.congested, record)
+        # Those due at one instant are ordered by their links, not by whose task happened to run first.
+        heapq.heappush(self._heap, (transit.due, link.ordinal, link.number, delivery))
+        scope = self._scope
+        if scope is not None and transit.due < scope.deadline:
+            scope.deadline = transit.due
+
+    def _deliver(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            delivery = heapq.heappop(heap)[3]
+            record = delivery.record
+            port = self._ports.get(record.destination)
+            if self._partitions and self._parted(record):
+                self._drop(record, "partition")
+            elif port is None:
+                self._drop(record, "unreachable")
+            elif record.corrupted and record.preliminary:
+                # Preliminary packets carry the UDP checksum, and the receiving system checks it. (M53)
+                self._drop(record, "checksum")
+            elif not port.deliver(record.source, record.datagram, delivery.congested):
+                self._drop(record, "receive-buffer")
+            else:
+                record.fate = "delivered"
+                record.arrived_at = now
+                self._count_delivery(delivery)
+
+    def _count_delivery(self, delivery: _Delivery) -> None:
+        statistics = self.statistics
+        statistics.delivered += 1
+        statistics.congested += delivery.congested
+        link = delivery.link
+        if delivery.number >= link.newest:
+            link.newest = delivery.number
+        elif link is not self._injection:
+            statistics.reordered += 1
+
+    def _parted(self, record: PacketRecord) -> bool:
+        source = self._homes.get(record.source, record.source)
+        destination = self._homes.get(record.destination, record.destination)
+        partitions = self._partitions
+        return (
+            (source, destination) in partitions
+            or (source, None) in partitions
+            or (None, destination) in partitions
+        )
+
+    def _drop(self, record: PacketRecord, cause: str) -> None:
+        record.fate = cause
+        count(self.statistics.drops, cause)
+
+    def _link(self, source: Address, destination: Address) -> Link:
+        pair = (source, destination)
+        link = self._links.get(pair)
+        if link is None:
+            impairment = self._impairments.get(pair, self._default)
+            link = self._links[pair] = Link(self.seed, source, destination, impairment)
+        return link
+
+    def _withdraw(self, port: SimulatedPort) -> None:
+        seen = self._seen.pop(port.local_address, port.local_address)
+        self._homes.pop(seen, None)
+        del self._ports[seen]
