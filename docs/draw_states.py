@@ -9,8 +9,14 @@ from fsp_trio.revisions.states import Event, State, Transition
 
 PAGE = Path(__file__).parent / "design" / "states.md"
 PARTS = (
-    ("Opening", (State.NON_EXISTENT, State.LISTENING, State.CONNECT_BOOTSTRAP, State.CONNECT_AFFIRMING, State.CHALLENGING)),
-    ("Connected", (State.ACTIVE, State.COMMITTING, State.COMMITTED, State.PEER_COMMIT, State.COMMITTING2, State.CLOSABLE)),
+    (
+        "Opening",
+        (State.NON_EXISTENT, State.LISTENING, State.CONNECT_BOOTSTRAP, State.CONNECT_AFFIRMING, State.CHALLENGING),
+    ),
+    (
+        "Connected",
+        (State.ACTIVE, State.COMMITTING, State.COMMITTED, State.PEER_COMMIT, State.COMMITTING2, State.CLOSABLE),
+    ),
     ("Closing", (State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED)),
     ("Multiplication (the table has it, the library not yet)", (State.CLONING,)),
 )

@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from fsp_trio._bell import Bell
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.errors import CommitTimeout, FSPClosedError, raise_broken
@@ -54,10 +54,10 @@ class SessionEngine:
         "_linger_deadline",
         "_newest_commit",
         "_on_event",
-        "_probe_bell_end",
+        "_probe_bell",
         "_probe_timer",
         "_pump_busy",
-        "_retransmit_bell_end",
+        "_retransmit_bell",
         "_retransmit_timer",
         "_room",
         "_scope",
@@ -70,10 +70,10 @@ class SessionEngine:
         self._connection = connection
         self._inbox, self._inbox_end = trio.open_memory_channel[Batch](INBOX_BATCHES)
         self._doorbell, self._doorbell_end = trio.open_memory_channel[None](1)
-        retransmit_bell, self._retransmit_bell_end = trio.open_memory_channel[None](1)
-        probe_bell, self._probe_bell_end = trio.open_memory_channel[None](1)
-        self._retransmit_timer = endpoint._wheel.add(partial(_ring, retransmit_bell))
-        self._probe_timer = endpoint._wheel.add(partial(_ring, probe_bell))
+        self._retransmit_bell = Bell()
+        self._probe_bell = Bell()
+        self._retransmit_timer = endpoint._wheel.add(self._retransmit_bell.ring)
+        self._probe_timer = endpoint._wheel.add(self._probe_bell.ring)
         self._scope: trio.CancelScope | None = None
         self._arrivals = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -262,7 +262,8 @@ class SessionEngine:
 
     def _hand_over(self) -> None:
         self._pump_busy = True
-        _ring(self._doorbell)
+        with suppress(trio.WouldBlock):
+            self._doorbell.send_nowait(None)
 
     def _arm(self) -> None:
         deadline = min(self._connection.next_deadline(), self._linger_deadline)
@@ -334,9 +335,9 @@ class SessionEngine:
 
     async def _time_retransmissions(self) -> None:
         connection = self._connection
-        bell = self._retransmit_bell_end
+        bell = self._retransmit_bell
         while True:
-            await bell.receive()
+            await bell.wait()
             now = trio.current_time()
             if now >= self._linger_deadline:
                 connection.reset(ResetReason.TIMED_OUT, now)
@@ -346,15 +347,11 @@ class SessionEngine:
 
     async def _probe_path(self) -> None:
         connection = self._connection
-        bell = self._probe_bell_end
+        bell = self._probe_bell
         while True:
-            await bell.receive()
+            await bell.wait()
             now = trio.current_time()
             connection.handle_heartbeat(now)
             self._after(now)
             self._endpoint._wheel.arm(self._probe_timer, connection.next_heartbeat())
 
-
-def _ring(bell: trio.MemorySendChannel[None]) -> None:
-    with suppress(trio.WouldBlock):
-        bell.send_nowait(None)

@@ -111,9 +111,7 @@ class Connection(Handshake):
         """The peer's newest transaction has arrived whole."""
         return self.has_windows and not self._peer_open
 
-    def install_key(
-        self, ikm: bytes, *, mode: Literal["aead", "mac"] = "aead", key_bits: int = 256
-    ) -> None:
+    def install_key(self, ikm: bytes, *, mode: Literal["aead", "mac"] = "aead", key_bits: int = 256) -> None:
         """Install the key that both applications agreed upon (7.1 to 7.4, B13).
 
         `ikm` is key material of any length, `key_bits` 128 or 256 (AEAD only).  The key applies to what is sent
@@ -185,9 +183,7 @@ class Connection(Handshake):
         if self.state in OVER:
             return math.inf
         if self.state in CONNECTING:
-            return min(
-                self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval
-            )
+            return min(self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval)
         deadline = min(
             self._snack_at,
             self._blocked_until,

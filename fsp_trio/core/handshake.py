@@ -188,9 +188,7 @@ class Handshake(Incoming):
             return self._take_acceptance_untrusted(datagram, source, now)
         return drop("state")
 
-    def _take_challenge_untrusted(
-        self, packet: AckInitConnect, offered: bytes, source: Address, now: float
-    ) -> None:
+    def _take_challenge_untrusted(self, packet: AckInitConnect, offered: bytes, source: Address, now: float) -> None:
         """ACK_INIT_CONNECT: ask formally (6.3)."""
         init = self._init
         if self.state is not State.CONNECT_BOOTSTRAP or init is None:
@@ -338,9 +336,7 @@ class Handshake(Incoming):
 
     def _handle_handshake_timer(self, now: float) -> None:
         if now >= self._handshake_deadline:  # 6.6, 12.1
-            return self._fail(
-                Event.TRANSIENT_TIMEOUT, FailureKind.HANDSHAKE_TIMEOUT, ResetReason.TIMED_OUT, now
-            )
+            return self._fail(Event.TRANSIENT_TIMEOUT, FailureKind.HANDSHAKE_TIMEOUT, ResetReason.TIMED_OUT, now)
         due = self._handshake_sent_at + self.settings.timers.handshake_interval
         if self.state in CONNECTING and now >= due:
             self._handshake_sent_at = now

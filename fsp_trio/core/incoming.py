@@ -52,9 +52,7 @@ class Incoming(Acknowledged):
         self.undelivered = 0
         """Octets of ours that the peer had not acknowledged when it released the connection (B16)."""
 
-    def receive(
-        self, datagrams: Sequence[bytes], source: Address, now: float, congested: bool = False
-    ) -> None:
+    def receive(self, datagrams: Sequence[bytes], source: Address, now: float, congested: bool = False) -> None:
         """Take datagrams of at least 32 octets that came from `source` for this connection.  Never raises.
 
         `congested` tells that the network marked one of them Congestion Experienced.
@@ -288,9 +286,7 @@ class Incoming(Acknowledged):
         else:
             self._ack_now = True
 
-    def _take_in_order(
-        self, op: Op, flags: int, payload: bytes, expected: int, window: int, now: float
-    ) -> None:
+    def _take_in_order(self, op: Op, flags: int, payload: bytes, expected: int, window: int, now: float) -> None:
         """A packet whose turn it is, and then all those that waited for it."""
         received = self.received
         first = received.expected
@@ -301,9 +297,7 @@ class Incoming(Acknowledged):
         self._take_acknowledgement(expected, window, now)
         while True:
             ends = bool(flags & FLAG_EOT)
-            technical = op is Op.NULCOMMIT and (
-                confirming or (not self._peer_open and self._first_of_key(first))
-            )
+            technical = op is Op.NULCOMMIT and (confirming or (not self._peer_open and self._first_of_key(first)))
             received.advance(arrived)
             self._happen_in_order(op, ends, payload, flushing, technical, now)
             if self.state in OVER:
@@ -322,9 +316,7 @@ class Incoming(Acknowledged):
         eras = self.keyring.receiving.eras
         return any(era.first == sn and era.secret.mode != "crc64" for era in eras)
 
-    def _happen_in_order(
-        self, op: Op, ends: bool, payload: bytes, flushing: bool, technical: bool, now: float
-    ) -> None:
+    def _happen_in_order(self, op: Op, ends: bool, payload: bytes, flushing: bool, technical: bool, now: float) -> None:
         if op is Op.RELEASE:
             return self._take_release(now)
         was_challenging = self.state is State.CHALLENGING

@@ -107,9 +107,7 @@ class Responder:
         )
         return offered + initiator_ultid + self._revision.codec.encode(answer)
 
-    def _offer(
-        self, packet: InitConnect, initiator_ultid: bytes, now: float, in_use: Container[bytes]
-    ) -> bytes | None:
+    def _offer(self, packet: InitConnect, initiator_ultid: bytes, now: float, in_use: Container[bytes]) -> bytes | None:
         """The ULTID offered to this request: computed, not reserved (B1)."""
         for attempt in range(ULTID_ATTEMPTS):
             ultid = self._hash(
@@ -188,9 +186,7 @@ class Responder:
         )
 
     def _hash(self, *parts: bytes, size: int) -> bytes:
-        return hashlib.blake2b(
-            b"".join(parts), digest_size=size, key=self._secret, salt=self.listener_ultid
-        ).digest()
+        return hashlib.blake2b(b"".join(parts), digest_size=size, key=self._secret, salt=self.listener_ultid).digest()
 
 
 def listener_of_untrusted(revision: Revision, datagram: bytes) -> bytes | None:
