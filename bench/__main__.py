@@ -45,9 +45,7 @@ def _run_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", type=partial(_names, known=tuple(SUBJECTS)), default=tuple(SUBJECTS))
     parser.add_argument("--measures", type=partial(_names, known=MEASURES), default=MEASURES)
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS} unless told, {QUICK_ROUNDS} with --quick")
-    parser.add_argument(
-        "--scale", type=float, help=f"of all sizes; 1 unless told, {QUICK_SCALE} with --quick"
-    )
+    parser.add_argument("--scale", type=float, help=f"of all sizes; 1 unless told, {QUICK_SCALE} with --quick")
     parser.add_argument("--quick", action="store_true", help="small sizes: an impression, not a result")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="all samples go here")
     parser.add_argument("--markdown", type=Path, help="the tables for the documentation go here")
@@ -99,9 +97,7 @@ def main_profile(arguments: Sequence[str]) -> int:
     whole = [name for name, subject in SUBJECTS.items() if subject.measures == MEASURES]
     parser.add_argument("--subject", choices=whole, default=FSP)
     parser.add_argument("--measure", choices=tuple(AMOUNTS), default="bulk")
-    parser.add_argument(
-        "--amount", type=int, help=f"MiB or count; {AMOUNTS}; a quarter where calls are counted"
-    )
+    parser.add_argument("--amount", type=int, help=f"MiB or count; {AMOUNTS}; a quarter where calls are counted")
     parser.add_argument("--top", type=int, default=15, help="rows per table of functions")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(arguments)

@@ -95,9 +95,7 @@ async def pair(
     subject: str, directory: str, *, traced: bool = False, steady: bool = False
 ) -> AsyncIterator[tuple[Worker, Worker]]:
     """A server and a client that knows the server's port."""
-    async with worker(
-        Job(subject=subject, role="server", directory=directory, traced=traced), steady=steady
-    ) as server:
+    async with worker(Job(subject=subject, role="server", directory=directory, traced=traced), steady=steady) as server:
         job = Job(subject=subject, role="client", directory=directory, port=server.port, traced=traced)
         async with worker(job, steady=steady) as client:
             yield server, client

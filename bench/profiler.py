@@ -43,9 +43,7 @@ def stop() -> list[dict[str, Any]]:
         profile = _calls.pop()
         profile.disable()
         return [
-            _row(entry.code, entry.callcount, entry.inlinetime)
-            for entry in profile.getstats()
-            if entry.inlinetime > 0
+            _row(entry.code, entry.callcount, entry.inlinetime) for entry in profile.getstats() if entry.inlinetime > 0
         ]
     signal.setitimer(signal.ITIMER_PROF, 0)
     return [_row(code, 0, count) for code, count in _samples.items()]

@@ -129,9 +129,7 @@ def floors(summary: Summary, plan: Plan) -> list[Floor]:
         return found
 
     def check(measure: str, wording: str, value: float | None, unit: str, passed: bool) -> None:
-        found.append(
-            Floor(measure, wording, "not measured" if value is None else f"{value:.2f}{unit}", passed)
-        )
+        found.append(Floor(measure, wording, "not measured" if value is None else f"{value:.2f}{unit}", passed))
 
     if REFERENCE in plan.subjects:
         for measure, key, limit, faster in (
@@ -153,9 +151,9 @@ def floors(summary: Summary, plan: Plan) -> list[Floor]:
 
 
 def floors_table(found: Sequence[Floor]) -> Table:
-    rows: list[tuple[str, ...]] = []
-    for floor in found:
-        rows.append((floor.wording, floor.reached, "PASS" if floor.passed else "MISS"))
+    rows: list[tuple[str, ...]] = [
+        (floor.wording, floor.reached, "PASS" if floor.passed else "MISS") for floor in found
+    ]
     return Table("Floors", ("floor", "reached", "verdict"), rows)
 
 
@@ -196,9 +194,7 @@ turns within a round. Each figure is the median of {rounds} rounds, with the low
 def markdown(parts: Sequence[Table], plan: Plan, about: dict[str, Any], failures: Sequence[Failure]) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "load")
     texts = [part.markdown() for part in parts]
-    lost = "".join(
-        f"* not measured: {f.subject}, {f.measure}, round {f.round}: {f.reason}\n" for f in failures
-    )
+    lost = "".join(f"* not measured: {f.subject}, {f.measure}, round {f.round}: {f.reason}\n" for f in failures)
     return "\n".join((f"Measured with {facts}.\n", *texts, NOTES.format(rounds=plan.rounds), lost))
 
 

@@ -10,9 +10,7 @@ from typing import Any
 from .conductor import WorkerFailed, pair
 from .subjects import SUBJECTS, Subject
 
-BASE_SESSIONS = (
-    20  # opened before the first look at the memory, so that caches and code are not charged to sessions
-)
+BASE_SESSIONS = 20  # opened before the first look at the memory, so that caches and code are not charged to sessions
 KIB = 1024
 
 Values = dict[str, float]

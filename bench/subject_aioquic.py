@@ -68,9 +68,7 @@ class QuicClient(Client):
         self._newest: QuicConnectionProtocol | None = None
 
     async def open(self) -> Pipe:
-        protocol = await self._stack.enter_async_context(
-            connect(HOST, self._port, configuration=self._configuration)
-        )
+        protocol = await self._stack.enter_async_context(connect(HOST, self._port, configuration=self._configuration))
         internals: Any = protocol
         if self._small:
             # the configuration refuses anything below 1,200 octets, so this goes past it after the handshake

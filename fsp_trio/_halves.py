@@ -46,7 +46,7 @@ class OutgoingHalf:
                     waited = await session._wait_room() or waited
                     self._check()
                     end = position + session._free_octets
-                    session._send(data if end - position >= len(data) else data[position:end])
+                    session._send(data if position == 0 and end >= len(data) else data[position:end])
                     position = end
             else:
                 with memoryview(data) as view, view.cast("B") as octets:

@@ -155,8 +155,6 @@ class TimerWheel:
         if self._stale <= self._timers + STALE_ALLOWANCE:
             return
         # A removed timer keeps its ticket, hence the second condition.
-        self._heap = [
-            item for item in self._heap if item[1] == item[2].ticket and item[2].callback is not None
-        ]
+        self._heap = [item for item in self._heap if item[1] == item[2].ticket and item[2].callback is not None]
         heapq.heapify(self._heap)
         self._stale = 0

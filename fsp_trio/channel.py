@@ -84,9 +84,7 @@ class FSPChannel(trio.abc.Channel[bytes]):
     def _take(self) -> bytes | None:
         session = self._session
         connection = session._connection
-        while self._size <= self.max_value_size and (
-            data := connection.read(self.max_value_size - self._size + 1)
-        ):
+        while self._size <= self.max_value_size and (data := connection.read(self.max_value_size - self._size + 1)):
             self._parts.append(data)
             self._size += len(data)
         if self._size > self.max_value_size:

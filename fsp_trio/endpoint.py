@@ -31,6 +31,7 @@ __all__ = ["DEFAULT_PORT", "FSPEndpoint", "open_fsp_endpoint"]
 
 DEFAULT_PORT: Final = 18003
 """UDP port of FSP, and the service that is listened to and asked for unless told otherwise (M34)."""
+ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - an endpoint is meant to be reached
 SMALLEST: Final = 32
 """Octets of the smallest datagram: two ULTIDs and the shortest packet."""
 LARGEST_SERVICE: Final = 65_535
@@ -143,18 +144,14 @@ class FSPEndpoint:
         self._listeners[ultid] = listener
         return listener
 
-    async def open_session(
-        self, host: str, port: int = DEFAULT_PORT, *, service: int = DEFAULT_PORT
-    ) -> FSPSession:
+    async def open_session(self, host: str, port: int = DEFAULT_PORT, *, service: int = DEFAULT_PORT) -> FSPSession:
         """Open a session with the service (or larger ULTID) of the endpoint at an IPv4 host and UDP port.
 
         Returns when the peer has accepted the connection (gao-07 6.4).  FSPConnectError if it refuses or does not
         answer within 60 seconds, OSError if `host` has no address, FSPClosedError when the endpoint is being left.
         Cancelled, it leaves nothing behind; the peer is told if it may know of the session.
         """
-        addresses = await trio.socket.getaddrinfo(
-            host, port, family=trio.socket.AF_INET, type=trio.socket.SOCK_DGRAM
-        )
+        addresses = await trio.socket.getaddrinfo(host, port, family=trio.socket.AF_INET, type=trio.socket.SOCK_DGRAM)
         return await self.open_session_to(addresses[0][4], service=service)
 
     async def open_session_to(self, remote: Address, *, service: int = DEFAULT_PORT) -> FSPSession:
@@ -255,17 +252,19 @@ class FSPEndpoint:
         port = self._port
         while True:
             await port.wait_readable()
-            for batch in port.receive():
-                self._sort_untrusted(batch)
+            batches = port.receive()
+            alone = len(batches) == 1
+            for batch in batches:
+                self._sort_untrusted(batch, alone)
 
-    def _sort_untrusted(self, batch: Batch) -> None:
+    def _sort_untrusted(self, batch: Batch, alone: bool) -> None:
         """Hand a batch on by destination ULTID, octets 4 to 7 of each datagram (gao-07 4.2)."""
         datagrams = batch.datagrams
         ultid = datagrams[0][4:8]
         for datagram in datagrams:
             if datagram[4:8] != ultid or len(datagram) < SMALLEST:
                 return self._sort_mixed_untrusted(batch)
-        return self._hand_on_untrusted(ultid, batch)
+        return self._hand_on_untrusted(ultid, batch, alone)
 
     def _sort_mixed_untrusted(self, batch: Batch) -> None:
         source, datagrams, congested = batch
@@ -284,10 +283,10 @@ class FSPEndpoint:
         if run:
             self._hand_on_untrusted(ultid, Batch(source, run, congested))
 
-    def _hand_on_untrusted(self, ultid: bytes, batch: Batch) -> None:
+    def _hand_on_untrusted(self, ultid: bytes, batch: Batch, alone: bool = False) -> None:
         session = self._sessions.get(ultid)
         if session is not None:
-            session._deliver(batch)
+            session._deliver(batch, alone=alone)
         elif ultid in self._tombstones:
             self._ask_tombstone_untrusted(ultid, batch)
         else:
@@ -315,9 +314,7 @@ class FSPEndpoint:
             return self._drop("no-listener", 1)
         now = trio.current_time()
         try:
-            answer = listener._responder.receive_untrusted(
-                datagram, source, now, self._unix_time(), self._taken
-            )
+            answer = listener._responder.receive_untrusted(datagram, source, now, self._unix_time(), self._taken)
         except MalformedPacket as malformed:
             return self._drop(malformed.reason, 1)
         if isinstance(answer, bytes):
@@ -373,7 +370,7 @@ def _unix_microseconds() -> int:
 
 @asynccontextmanager
 async def open_fsp_endpoint(
-    host: str = "0.0.0.0",
+    host: str = ANY_ADDRESS,
     port: int = DEFAULT_PORT,
     *,
     settings: Settings | None = None,

@@ -51,9 +51,7 @@ class FSPListener(trio.abc.Listener[FSPStream]):
         if isinstance(welcome, bytes) and len(welcome) > endpoint.settings.max_payload:
             raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
         self._endpoint = endpoint
-        self._responder = Responder(
-            endpoint._revision, endpoint._settings, ultid, random=endpoint._random
-        )
+        self._responder = Responder(endpoint._revision, endpoint._settings, ultid, random=endpoint._random)
         self._backlog = backlog
         self._welcome = welcome
         self._admit = admit

@@ -11,7 +11,7 @@ import trio
 
 from fsp_trio._groups import unwrapped
 from fsp_trio.core.settings import Settings
-from fsp_trio.endpoint import DEFAULT_PORT, open_fsp_endpoint
+from fsp_trio.endpoint import ANY_ADDRESS, DEFAULT_PORT, open_fsp_endpoint
 from fsp_trio.errors import FSPBrokenError
 from fsp_trio.listener import Admit, FSPListener, Welcome
 from fsp_trio.session import FSPSession
@@ -37,16 +37,18 @@ async def open_fsp_session(
     the session is reset and the exception comes out as itself.  `linger` is that of `open_fsp_endpoint`.
     FSPConnectError if no session comes about, OSError if `host` has no address or no local port is free.
     """
-    async with open_fsp_endpoint("0.0.0.0", 0, settings=settings, revision=revision, linger=linger) as endpoint:
-        async with await endpoint.open_session(host, port, service=service) as session:
-            yield session
+    async with (
+        open_fsp_endpoint(ANY_ADDRESS, 0, settings=settings, revision=revision, linger=linger) as endpoint,
+        await endpoint.open_session(host, port, service=service) as session,
+    ):
+        yield session
 
 
 async def serve_fsp(
     handler: Handler,
     port: int = DEFAULT_PORT,
     *,
-    host: str = "0.0.0.0",
+    host: str = ANY_ADDRESS,
     service: int = DEFAULT_PORT,
     backlog: int = 128,
     welcome: Welcome = b"",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import trio
 
 from fsp_trio._engine import SessionEngine
-
 from fsp_trio.channel import FSPChannel
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
@@ -334,4 +333,3 @@ class FSPSession(SessionEngine):
     def _check_unused(self) -> None:
         if self._user is not None:
             raise FSPBusyError("the session serves a stream or a channel")
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -78,10 +79,8 @@ class SendTransaction(trio.abc.SendStream):
         except trio.Cancelled:
             self._break_off()
             raise
-        try:
+        with suppress(FSPClosedError):
             await self.commit()
-        except FSPClosedError:
-            pass
 
     def _break_off(self) -> None:
         if not self.ended:

@@ -16,7 +16,7 @@ from fsp_trio.core.responder import ConnectionRequest
 from fsp_trio.core.send_window import SendWindow
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import Revision
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, Event, State
+from fsp_trio.revisions.states import CONNECTING, Event, State
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.gao import ULTID_PAIR
 from fsp_trio.wire.packets import (
@@ -232,8 +232,6 @@ class Handshake(Incoming):
         drop = self.statistics.drop
         request = self._connect_request
         if self.state is not State.CONNECT_AFFIRMING or request is None:
-            if self.has_windows and self.state in CONNECTED and datagram[:ULTID_PAIR] == self._peer_ids:
-                self.statistics.duplicates += 1
             return drop("state")
         if datagram[:ULTID_PAIR] != self._peer_ids:
             return drop("source-ultid")

@@ -14,7 +14,7 @@ from fsp_trio.core.acknowledged import Acknowledged
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.link import MASK, NEXT, Address
 from fsp_trio.integrity import Protection
-from fsp_trio.revisions.states import CONNECTED, OVER, PEER_OPEN, Event, Reply, State
+from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.packets import FLAG_CPR, FLAG_ECE, FLAG_EOT, FLAG_MIND, FLAG_SRR, Op, SinkParameter, Snack
@@ -29,7 +29,9 @@ PLAIN_FLAGS = (FLAG_EOT | FLAG_MIND | FLAG_CPR | FLAG_ECE | FLAG_SRR) << 24
 MULTIPLY_REACH = 2**20
 
 _SPEAKING = frozenset(CONNECTED | {State.CHALLENGING, State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED})
-_IN_BAND = frozenset({Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.RELEASE})
+_PRELIMINARY = frozenset({Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST})
+_ACCEPTING = frozenset(CONNECTED | {State.CHALLENGING, State.PRE_CLOSED})
+"""Where something new may still come in its turn."""
 _OUT_OF_BAND = frozenset({Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY})
 _PACKET_EVENTS = {
     (Op.NULCOMMIT, True): Event.RCV_NULCOMMIT,
@@ -150,7 +152,7 @@ class Incoming(Acknowledged):
             return drop("major-version")  # G17
         if op is Op.RESET:
             return self._receive_reset_untrusted(datagram, sn, now)
-        if op not in _IN_BAND and op not in _OUT_OF_BAND:
+        if op in _PRELIMINARY or (op is Op.ACK_CONNECT_REQ and self.state in CONNECTING):
             return self._receive_preliminary_untrusted(op, datagram, source, now)
         if self.state not in _SPEAKING:
             if self.state is State.NON_EXISTENT and self.failure is not None:
@@ -218,10 +220,12 @@ class Incoming(Acknowledged):
         drop = self.statistics.drop
         received = self.received
         ahead = sub(sn, received.expected)
-        if ahead > received.window or ahead < -received.capacity:
+        oldest = 0 if self.state is State.CHALLENGING else -received.capacity
+        if ahead > received.window or ahead < oldest:
             return drop("window")
-        if sub(expected, self.sent.next_sn) > 0:
-            return drop("acknowledgement")  # M50
+        unsent = sub(expected, self.sent.next_sn)
+        if unsent > 0 or (unsent < 0 and self.state is State.CHALLENGING):
+            return drop("acknowledgement")  # M50; who confirms has ACK_CONNECT_REQ (6.5, S7)
         era = self.keyring.receiving.era(sn)
         old_key = era is not self.keyring.receiving.newest
         if old_key and era.secret.mode == "crc64" and self._new_key_heard:
@@ -245,6 +249,12 @@ class Incoming(Acknowledged):
         if not old_key:
             self._new_key_heard = True
         self._old_key_answer = old_key
+        if ahead >= 0 and (op is Op.ACK_CONNECT_REQ or self.state not in _ACCEPTING):
+            if op is Op.RELEASE and ahead == 0 and self._happen(Event.RCV_RELEASE) is not None:
+                received.advance(now)
+                self._ack_now = True  # 5.12, M41
+                return None
+            return drop("state")  # a handshake packet in mid-session, or anything after RELEASE
         if flags & (FLAG_MIND | FLAG_CPR):
             return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)
         if ahead >= received.window and ahead >= 0:

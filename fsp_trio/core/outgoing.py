@@ -53,6 +53,7 @@ class Outgoing(Link):
         "_repeats_allowed",
         "_shutdown_requested",
         "_snack_at",
+        "_snack_sent_at",
         "_switch_after",
         "_unflushed",
         "advertised_edge",
@@ -85,6 +86,7 @@ class Outgoing(Link):
         self._repeats_allowed = 1
         self._shutdown_requested = False
         self._snack_at = math.inf
+        self._snack_sent_at = -math.inf
         self._unflushed: Block | None = None
         """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
         self.advertised_edge = 0
@@ -215,7 +217,7 @@ class Outgoing(Link):
         sent.next_sn = sn
         sent.payload += octets - count * (NORMAL_HEADER + ULTID_PAIR)
         batch += datagrams
-        self._told(expected, window)
+        self._told_in_band(expected, window)
         self._account(count, octets)
         if ended is not None:
             self._happen(Event.FLUSH)
@@ -228,6 +230,13 @@ class Outgoing(Link):
         """A packet left with this acknowledgement and window."""
         self.told_expected = expected
         self.advertised_edge = (expected + window) & MASK
+
+    def _told_in_band(self, expected: int, window: int) -> None:
+        """A SNACK that would only repeat what this packet says need not hurry (F9)."""
+        self._told(expected, window)
+        earliest = self._snack_sent_at + self.settings.timers.granularity
+        if self._snack_at < earliest and not self.received.early:
+            self._snack_at = earliest
 
     def _account(self, count: int, octets: int) -> None:
         self.macroflow.sent(octets)
@@ -286,7 +295,7 @@ class Outgoing(Link):
         head = self.codec.head(op_code, NORMAL_HEADER, flags, window, sn, expected)
         datagram = protection.seal(self._ids, head, payload)
         sent.append(Block(sn, payload, datagram, expected, now))
-        self._told(expected, window)
+        self._told_in_band(expected, window)
         batch.append(datagram)
         self._account(1, len(datagram))
 
@@ -388,6 +397,7 @@ class Outgoing(Link):
         """ACK_FLUSH if the peer's transaction is complete, else KEEP_ALIVE; both carry a SNACK (8.5.2, M4, M11)."""
         self._ack_now = False
         self._snack_at = math.inf
+        self._snack_sent_at = now
         if self._serial >= LAST_SERIAL:
             self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
             return

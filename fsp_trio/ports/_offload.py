@@ -82,11 +82,9 @@ def run_length(lengths: Sequence[int], start: int) -> int:
     count = len(window)
     if window.count(size) == count:
         return max(count, 1)
-    # The loop is for the uncommon case of a batch with several sizes.
-    for index, length in enumerate(window):
-        if length != size:
-            return index + 1 if 0 < length < size else index
-    raise AssertionError("a window with unequal lengths has a first unequal one")
+    # Looking at them one by one is for the uncommon case of a batch with several sizes.
+    unequal = next(index for index, length in enumerate(window) if length != size)
+    return unequal + 1 if 0 < window[unequal] < size else unequal
 
 
 @lru_cache(maxsize=128)

@@ -43,7 +43,7 @@ def errno_name(error: OSError) -> str:
 
 
 async def open_udp_port(
-    host: str = "0.0.0.0",
+    host: str = "0.0.0.0",  # noqa: S104 - peers are elsewhere
     port: int = DEFAULT_PORT,
     *,
     udp_checksum: bool | None = None,
@@ -61,9 +61,7 @@ async def open_udp_port(
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
     try:
         sock.bind(found[0][4])
-        return UDPPort(
-            sock, udp_checksum=udp_checksum, send_buffer=send_buffer, receive_buffer=receive_buffer
-        )
+        return UDPPort(sock, udp_checksum=udp_checksum, send_buffer=send_buffer, receive_buffer=receive_buffer)
     except BaseException:
         sock.close()
         raise
@@ -99,9 +97,7 @@ class UDPPort:
         self.statistics.segmentation_offload = (
             features.segmentation and udp_checksum is not False and _can_segment(sock)
         )
-        self.statistics.receive_offload = features.coalescing and _enable(
-            sock, offload.SOL_UDP, offload.UDP_GRO, 1
-        )
+        self.statistics.receive_offload = features.coalescing and _enable(sock, offload.SOL_UDP, offload.UDP_GRO, 1)
         self.statistics.congestion_notification = (
             features.congestion_notification
             and _enable(sock, offload.SOL_IP, offload.IP_RECVTOS, 1)
@@ -134,7 +130,7 @@ class UDPPort:
         await trio.lowlevel.wait_writable(self._sock)
 
     def close(self) -> None:
-        """Close the socket; tasks that wait for it get `trio.ClosedResourceError`."""
+        """Close the socket (from within trio); tasks that wait for it get `trio.ClosedResourceError`."""
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._sock)
@@ -211,13 +207,11 @@ class UDPPort:
         """The size of the segments and whether the mark is ECN CE."""
         congested = False
         for level, kind, value in control:
-            if level == offload.SOL_IP:
-                if kind == offload.IP_TOS:
-                    congested = value[0] & 0b11 == offload.CONGESTION_EXPERIENCED
-            elif level == offload.SOL_UDP:
-                if kind == offload.UDP_GRO:
-                    segment = int.from_bytes(value, sys.byteorder)
-            elif kind == offload.SO_RXQ_OVFL:
+            if kind == offload.IP_TOS and level == offload.SOL_IP:
+                congested = value[0] & 0b11 == offload.CONGESTION_EXPERIENCED
+            elif kind == offload.UDP_GRO and level == offload.SOL_UDP:
+                segment = int.from_bytes(value, sys.byteorder)
+            elif kind == offload.SO_RXQ_OVFL and level == offload.SOL_SOCKET:
                 self.statistics.kernel_drops = int.from_bytes(value, sys.byteorder)
         return segment, congested
 

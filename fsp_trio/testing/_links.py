@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
 
-from ..ports.base import Address
+from fsp_trio.ports.base import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,7 @@ class Impairment:
     @property
     def random(self) -> bool:
         """Whether chance has a part in it."""
-        return bool(
-            self.loss or self.duplicate or self.corrupt or self.reorder or self.jitter or self.congestion
-        )
+        return bool(self.loss or self.duplicate or self.corrupt or self.reorder or self.jitter or self.congestion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +106,8 @@ class Link:
         departure = now
         if impairment.bandwidth is not None:
             start = max(now, self._busy_until)
-            backlog = (start - now) * impairment.bandwidth
-            if impairment.queue is not None and backlog + len(datagram) > impairment.queue and backlog > 0:
+            backlog = (start - now) * impairment.bandwidth  # rounded: half an octet makes no difference
+            if impairment.queue is not None and backlog > 0.5 and backlog + len(datagram) > impairment.queue + 0.5:
                 return "queue"
             if impairment.congestion_queue is not None and backlog >= impairment.congestion_queue:
                 congested = True
@@ -128,7 +126,8 @@ class Link:
 
     def _generators(self) -> tuple[Random, Random]:
         if self._chance is None:
-            self._chance = Random(self._seed[:8]), Random(self._seed[8:])
+            # Repeatable on purpose.
+            self._chance = Random(self._seed[:8]), Random(self._seed[8:])  # noqa: S311
         return self._chance
 
     def _corrupt(self, datagram: bytes) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
-from ..ports.base import Address, Batch, PortStatistics
+from fsp_trio.ports.base import Address, Batch, PortStatistics
 
 INBOX_OCTETS: Final = 4 << 20
 """Octets that wait in a port for `receive`; what comes on top is dropped, as a system does."""
@@ -126,9 +126,3 @@ class SimulatedPort:
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the port has been closed")
-
-
-if TYPE_CHECKING:
-    from ..ports.base import Port
-
-    _: type[Port] = SimulatedPort

@@ -17,7 +17,8 @@ from typing import Final, Self, TypeAlias
 
 import trio
 
-from ..ports.base import Address, count
+from fsp_trio.ports.base import Address, count
+
 from ._links import Impairment, Link, Transit
 from ._simulated_port import INBOX_OCTETS, SimulatedPort
 
@@ -144,15 +145,13 @@ class SimulatedNetwork:
 
     def port(self, address: Address, *, receive_buffer: int = INBOX_OCTETS) -> SimulatedPort:
         """A new port at `address`, which must be free."""
-        if address in self._ports:
+        if address in self._ports or address in self._seen:
             raise ValueError(f"there is a port at {address!r} already")
         port = SimulatedPort(address, self._send, self._withdraw, receive_buffer)
         self._ports[address] = port
         return port
 
-    def link(
-        self, source: Address, destination: Address, impairment: Impairment, *, both_ways: bool = True
-    ) -> None:
+    def link(self, source: Address, destination: Address, impairment: Impairment, *, both_ways: bool = True) -> None:
         """Set what happens between two ports (by their local addresses) from now on."""
         pairs = [(source, destination)]
         if both_ways:
@@ -213,9 +212,7 @@ class SimulatedNetwork:
 
     # The way of a datagram
 
-    def _send(
-        self, port: SimulatedPort, remote: Address, datagrams: Sequence[bytes], preliminary: bool
-    ) -> None:
+    def _send(self, port: SimulatedPort, remote: Address, datagrams: Sequence[bytes], preliminary: bool) -> None:
         now = trio.current_time()
         source = self._seen.get(port.local_address, port.local_address)
         link = self._link(port.local_address, self._homes.get(remote, remote))
@@ -307,11 +304,7 @@ class SimulatedNetwork:
         source = self._homes.get(record.source, record.source)
         destination = self._homes.get(record.destination, record.destination)
         partitions = self._partitions
-        return (
-            (source, destination) in partitions
-            or (source, None) in partitions
-            or (None, destination) in partitions
-        )
+        return (source, destination) in partitions or (source, None) in partitions or (None, destination) in partitions
 
     def _drop(self, record: PacketRecord, cause: str) -> None:
         record.fate = cause

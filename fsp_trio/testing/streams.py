@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -29,8 +29,6 @@ __all__ = [
 
 CLOGGABLE: Final = Settings(receive_window=4, send_buffer=4096)
 """Settings under which a few kilobytes that nobody reads clog a stream."""
-CLOG_PATIENCE: Final = 0.2
-"""Seconds (of trio's clock) without progress after which a stream counts as clogged."""
 SERVICE: Final = 7
 
 
@@ -40,7 +38,8 @@ class PairMaker:
     The methods without arguments are fit for trio.testing's `check_*_stream`.
     """
 
-    def __init__(self, client: FSPEndpoint, server: FSPEndpoint, listener: FSPListener) -> None:
+    def __init__(self, client: FSPEndpoint, server: FSPEndpoint, listener: FSPListener, clog_patience: float) -> None:
+        self._clog_patience = clog_patience
         self.client = client
         """The endpoint of the first of each pair, which opens the session."""
         self.server = server
@@ -50,9 +49,7 @@ class PairMaker:
 
     async def sessions(self) -> tuple[FSPSession, FSPSession]:
         """A pair of sessions, established at both ends."""
-        server_address = self.server.local_address
-        assert isinstance(server_address, tuple | str)
-        first = await self.client.open_session_to(server_address, service=SERVICE)
+        first = await self.client.open_session_to(self.server.local_address, service=SERVICE)
         try:
             second = await self.listener.accept_session()
         except BaseException:
@@ -68,20 +65,15 @@ class PairMaker:
     async def clogged_streams(self) -> tuple[FSPStream, FSPStream]:
         """A pair of streams on which sending blocks, both ways, until the other end receives.
 
-        Takes about 0.4 seconds of trio's clock, and endpoints whose settings do not ask for large buffers.
+        Needs an endpoint with small buffers, such as `CLOGGABLE` gives, and twice `clog_patience` of trio's clock.
         """
         first, second = await self.streams()
         for stream in (first, second):
-            await _clog(stream)
+            patience = trio.CancelScope()
+            while not patience.cancelled_caught:
+                with trio.move_on_after(self._clog_patience) as patience:
+                    await stream.send_all(bytes(1024))
         return first, second
-
-
-async def _clog(stream: FSPStream) -> None:
-    while True:
-        with trio.move_on_after(CLOG_PATIENCE) as patience:
-            await stream.send_all(bytes(1024))
-        if patience.cancelled_caught:
-            return
 
 
 @asynccontextmanager
@@ -90,37 +82,37 @@ async def open_pair_maker(
     *,
     settings: Settings | None = None,
     addresses: tuple[Address, Address] = (("client", 1), ("server", 2)),
-    ports: Callable[[], tuple[Port, Port]] | None = None,
+    ports: tuple[Port, Port] | None = None,
+    clog_patience: float = 0.2,
     seed: int = 0,
 ) -> AsyncGenerator[PairMaker, None]:
     """Two endpoints, one of which listens, as an asynchronous context manager.
 
-    `network`: where they are, at the two `addresses`; a perfect one of the function's own if None.  `ports`: gives
-    two ports to use instead, real ones for example.  `settings`: of both endpoints.  Everything random in the two
-    endpoints comes from `seed` and the time in their packets from trio's clock, so that runs repeat exactly over a
-    simulated network.  Exceptions of the block come out as themselves.
+    `network`: where they are, at the two `addresses`; a perfect one of the function's own if None.  `ports`: two
+    ports to use, and close, instead, real ones for example.  `settings`: of both endpoints.  `clog_patience`:
+    seconds without progress after which a stream counts as clogged.  Everything random in the two endpoints comes
+    from `seed` and the time in their packets from trio's clock, so that runs repeat exactly over a simulated
+    network.  Exceptions of the block come out as themselves.
     """
     with unwrapped():
         async with AsyncExitStack() as stack:
-            if ports is not None:
-                ports_made = ports()
-            else:
+            if ports is None:
                 if network is None:
                     network = await stack.enter_async_context(SimulatedNetwork(seed))
-                ports_made = network.port(addresses[0]), network.port(addresses[1])
+                ports = network.port(addresses[0]), network.port(addresses[1])
             endpoints = [
                 await stack.enter_async_context(
                     open_fsp_endpoint(
                         transport=port,
                         settings=settings,
                         unix_time=_virtual_microseconds,
-                        random=random.Random(f"{seed} {number}").randbytes,
+                        random=random.Random(f"{seed} {number}").randbytes,  # noqa: S311 - repeatable on purpose
                     )
                 )
-                for number, port in enumerate(ports_made)
+                for number, port in enumerate(ports)
             ]
             client, server = endpoints
-            yield PairMaker(client, server, server.listen(SERVICE))
+            yield PairMaker(client, server, server.listen(SERVICE), clog_patience)
 
 
 def _virtual_microseconds() -> int:

@@ -41,18 +41,18 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.realnet
 def test_every_measure_of_every_subject_is_taken(outputs: Path) -> None:
     results = json.loads((outputs / "bench.json").read_text())
     assert results["failures"] == []
     taken = {(sample["subject"], sample["measure"]) for sample in results["samples"]}
     assert taken == {(s.name, measure) for s in SUBJECTS.values() for measure in s.measures}
     for sample in results["samples"]:
-        if (
-            sample["measure"] != "memory"
-        ):  # of a handful of sessions, which may well find room in what is there
+        if sample["measure"] != "memory":  # of a handful of sessions, which may well find room in what is there
             assert all(value > 0 for value in sample["values"].values()), sample
 
 
+@pytest.mark.realnet
 def test_raw_samples_are_kept(outputs: Path) -> None:
     results = json.loads((outputs / "bench.json").read_text())
     raw = {(sample["subject"], sample["measure"]): sample["raw"] for sample in results["samples"]}
@@ -60,6 +60,7 @@ def test_raw_samples_are_kept(outputs: Path) -> None:
     assert len(raw[FSP, "connect"]["usable"]) == results["plan"]["connects"]
 
 
+@pytest.mark.realnet
 def test_the_floors_are_reported(outputs: Path) -> None:
     results = json.loads((outputs / "bench.json").read_text())
     assert {floor["measure"] for floor in results["floors"]} == set(MEASURES)
@@ -68,6 +69,7 @@ def test_the_floors_are_reported(outputs: Path) -> None:
     assert all(SUBJECTS[name].title in text for name in (FSP, REFERENCE, "tls", "ceiling"))
 
 
+@pytest.mark.realnet
 def test_the_profile_names_functions_and_calls(tmp_path: Path) -> None:
     target = tmp_path / "profile.md"
     done = bench("profile", "--amount", "4", "--top", "40", "--markdown", str(target))
@@ -139,6 +141,7 @@ async def _ask_in_vain(directory: Path) -> None:
         assert await server.ask("processor") > 0  # the other one is still there, and is ended with the pair
 
 
+@pytest.mark.realnet
 def test_a_worker_that_fails_is_noticed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     certificates.write(tmp_path)
     trio.run(_ask_in_vain, tmp_path)

@@ -27,6 +27,7 @@ NUMBERS = {op: number for number, op in enumerate(Op, start=1)}
 CODEC = GaoCodec(NUMBERS, {ExtensionKind.PEER_SUBNETS: 17, ExtensionKind.SELECTIVE_NACK: 18})
 OUT_OF_BAND = frozenset({Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY})
 WINDOW = 64
+NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
 
 
 @dataclass(slots=True)

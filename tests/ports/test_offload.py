@@ -37,9 +37,7 @@ def test_runs_of_equal_datagrams_respect_both_limits(size: int, count: int) -> N
     assert offload.run_length([size] * count, 0) == 64
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [(1056, 61), (1400, 46), (65_400, 1), (65_507, 1), (32_700, 2)]
-)
+@pytest.mark.parametrize(("size", "expected"), [(1056, 61), (1400, 46), (65_400, 1), (65_507, 1), (32_700, 2)])
 def test_known_runs(size: int, expected: int) -> None:
     assert offload.run_length([size] * 100, 0) == expected
 

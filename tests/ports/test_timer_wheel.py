@@ -157,13 +157,15 @@ async def running(nursery: trio.Nursery, resolution: float = RESOLUTION) -> Time
 
 
 async def test_timers_fire_on_time(autojump_clock: trio.testing.MockClock) -> None:
-    fired: list[tuple[str, float]] = []
+    fired: list[str] = []
+    times: list[float] = []
     async with trio.open_nursery() as nursery:
         wheel = await running(nursery)
         start = trio.current_time()
 
         def note(name: str) -> None:
-            fired.append((name, trio.current_time() - start))
+            fired.append(name)
+            times.append(trio.current_time() - start)
 
         early, late, moved_later, moved_earlier = (
             wheel.add(partial(note, name)) for name in ("early", "late", "moved later", "moved earlier")
@@ -177,13 +179,9 @@ async def test_timers_fire_on_time(autojump_clock: trio.testing.MockClock) -> No
         wheel.arm(moved_earlier, start + 3)
         await trio.sleep(1_000)
         nursery.cancel_scope.cancel()
-    assert fired == [
-        ("early", pytest.approx(1)),
-        ("moved earlier", pytest.approx(3)),
-        ("late", pytest.approx(10)),
-        ("moved later", pytest.approx(20)),
-    ]
-    assert wheel.wake_ups == 5  # one of them to find that a timer had moved
+    assert fired == ["early", "moved earlier", "late", "moved later"]
+    assert times == pytest.approx([1, 3, 10, 20])
+    assert wheel.wake_ups == 6  # two of them to find that a timer had moved
 
 
 async def test_timers_armed_before_the_start_and_in_the_past(autojump_clock: trio.testing.MockClock) -> None:

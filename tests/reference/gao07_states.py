@@ -120,11 +120,13 @@ class Outcome:
 
 
 _S, _P, _R, _N = State, Packet, Reaction, Notify
-_NOT_FLUSHING = frozenset({Own.EMPTY, Own.OPEN})
-_COMMITTING = frozenset({Own.COMMITTING})
-_FLUSHING = frozenset({Own.COMMITTED})
+_EMPTY, _OPEN = frozenset({Own.EMPTY}), frozenset({Own.OPEN})
+_NOT = _EMPTY | _OPEN  # not ULA-flushing
+_SENT = frozenset({Own.COMMITTING})
+_DONE = frozenset({Own.COMMITTED})
 _NEW = _N.DATA | _N.COMMIT
 _UP = _N.ESTABLISHED
+_ALL, _TALK = _UP | _NEW, _UP | _N.DATA
 
 ROWS: tuple[Row, ...] = (
     # 5.1: no rows.  A packet for nobody is met with silence (M36).
@@ -134,36 +136,68 @@ ROWS: tuple[Row, ...] = (
     # 5.3 has no RESET, 4.9 has it (M35)
     Row("4.9", _S.CONNECT_BOOTSTRAP, _P.RESET, _S.NON_EXISTENT, _R.NONE, _N.DEAD),
     # 5.4 (B5)
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.COMMITTING2, _R.NULCOMMIT, _UP, eot=True,
-        own=frozenset({Own.EMPTY})),
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.COMMITTING2, _R.PERSIST_EOT, _UP, eot=True,
-        own=_COMMITTING),
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.PEER_COMMIT, _R.PERSIST, _UP, eot=True,
-        own=frozenset({Own.OPEN})),
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.COMMITTING, _R.NULCOMMIT, _UP, eot=False,
-        own=frozenset({Own.EMPTY})),
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.COMMITTING, _R.PERSIST_EOT, _UP, eot=False,
-        own=_COMMITTING),
-    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.ACTIVE, _R.PERSIST, _UP, eot=False,
-        own=frozenset({Own.OPEN})),
+    Row(
+        "5.4",
+        _S.CONNECT_AFFIRMING,
+        _P.ACK_CONNECT_REQ,
+        _S.COMMITTING2,
+        _R.NULCOMMIT,
+        _UP,
+        eot=True,
+        own=_EMPTY,
+    ),
+    Row(
+        "5.4",
+        _S.CONNECT_AFFIRMING,
+        _P.ACK_CONNECT_REQ,
+        _S.COMMITTING2,
+        _R.PERSIST_EOT,
+        _UP,
+        eot=True,
+        own=_SENT,
+    ),
+    Row(
+        "5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.PEER_COMMIT, _R.PERSIST, _UP, eot=True, own=_OPEN
+    ),
+    Row(
+        "5.4",
+        _S.CONNECT_AFFIRMING,
+        _P.ACK_CONNECT_REQ,
+        _S.COMMITTING,
+        _R.NULCOMMIT,
+        _UP,
+        eot=False,
+        own=_EMPTY,
+    ),
+    Row(
+        "5.4",
+        _S.CONNECT_AFFIRMING,
+        _P.ACK_CONNECT_REQ,
+        _S.COMMITTING,
+        _R.PERSIST_EOT,
+        _UP,
+        eot=False,
+        own=_SENT,
+    ),
+    Row("5.4", _S.CONNECT_AFFIRMING, _P.ACK_CONNECT_REQ, _S.ACTIVE, _R.PERSIST, _UP, eot=False, own=_OPEN),
     Row("5.4", _S.CONNECT_AFFIRMING, _P.RESET, _S.NON_EXISTENT, _R.NONE, _N.DEAD),
     # 5.5; an own EoT that is sent but not acknowledged stays a half of its own (M17)
     Row("5.2", _S.CHALLENGING, _P.CONNECT_REQUEST, _S.CHALLENGING, _R.ACK_CONNECT_REQ),  # B4
-    Row("5.5", _S.CHALLENGING, _P.NULCOMMIT, _S.CLOSABLE, _R.ACK_FLUSH, _UP, own=_FLUSHING),  # no empty one: M20
-    Row("5.5", _S.CHALLENGING, _P.NULCOMMIT, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP, own=_NOT_FLUSHING),
-    Row("M17", _S.CHALLENGING, _P.NULCOMMIT, _S.COMMITTING2, _R.ACK_FLUSH, _UP, own=_COMMITTING),
-    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.CLOSABLE, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_FLUSHING),
-    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_NOT_FLUSHING),
-    Row("M17", _S.CHALLENGING, _P.PERSIST, _S.COMMITTING2, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_COMMITTING),
-    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.COMMITTED, _R.SNACK, _UP | _N.DATA, eot=False, own=_FLUSHING),
-    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.ACTIVE, _R.SNACK, _UP | _N.DATA, eot=False, own=_NOT_FLUSHING),
-    Row("M17", _S.CHALLENGING, _P.PERSIST, _S.COMMITTING, _R.SNACK, _UP | _N.DATA, eot=False, own=_COMMITTING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.CLOSABLE, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_FLUSHING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_NOT_FLUSHING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTING2, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_COMMITTING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTED, _R.SNACK, _UP | _N.DATA, eot=False, own=_FLUSHING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.ACTIVE, _R.SNACK, _UP | _N.DATA, eot=False, own=_NOT_FLUSHING),
-    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTING, _R.SNACK, _UP | _N.DATA, eot=False, own=_COMMITTING),
+    Row("5.5", _S.CHALLENGING, _P.NULCOMMIT, _S.CLOSABLE, _R.ACK_FLUSH, _UP, own=_DONE),  # no empty one: M20
+    Row("5.5", _S.CHALLENGING, _P.NULCOMMIT, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP, own=_NOT),
+    Row("M17", _S.CHALLENGING, _P.NULCOMMIT, _S.COMMITTING2, _R.ACK_FLUSH, _UP, own=_SENT),
+    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.CLOSABLE, _R.ACK_FLUSH, _ALL, eot=True, own=_DONE),
+    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.PEER_COMMIT, _R.ACK_FLUSH, _ALL, eot=True, own=_NOT),
+    Row("M17", _S.CHALLENGING, _P.PERSIST, _S.COMMITTING2, _R.ACK_FLUSH, _ALL, eot=True, own=_SENT),
+    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.COMMITTED, _R.SNACK, _TALK, eot=False, own=_DONE),
+    Row("5.5", _S.CHALLENGING, _P.PERSIST, _S.ACTIVE, _R.SNACK, _TALK, eot=False, own=_NOT),
+    Row("M17", _S.CHALLENGING, _P.PERSIST, _S.COMMITTING, _R.SNACK, _TALK, eot=False, own=_SENT),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.CLOSABLE, _R.ACK_FLUSH, _ALL, eot=True, own=_DONE),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.PEER_COMMIT, _R.ACK_FLUSH, _ALL, eot=True, own=_NOT),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTING2, _R.ACK_FLUSH, _ALL, eot=True, own=_SENT),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTED, _R.SNACK, _TALK, eot=False, own=_DONE),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.ACTIVE, _R.SNACK, _TALK, eot=False, own=_NOT),
+    Row("M16", _S.CHALLENGING, _P.PURE_DATA, _S.COMMITTING, _R.SNACK, _TALK, eot=False, own=_SENT),
     Row("5.5", _S.CHALLENGING, _P.RESET, _S.NON_EXISTENT, _R.NONE, _N.DEAD),
     # 5.6
     Row("5.6", _S.ACTIVE, _P.NULCOMMIT, _S.PEER_COMMIT, _R.ACK_FLUSH, _N.COMMIT),
@@ -236,15 +270,15 @@ ROWS: tuple[Row, ...] = (
     # 5.14; no resurrection (M41); RESET is ignored (S6)
     Row("B8", _S.CLOSED, _P.RELEASE, _S.CLOSED, _R.ACK_FLUSH),
     # 5.15; B6, M25: nothing out of band, PURE_DATA waits
-    Row("5.15", _S.CLONING, _P.NULCOMMIT, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP, own=_NOT_FLUSHING),
-    Row("5.15", _S.CLONING, _P.NULCOMMIT, _S.CLOSABLE, _R.ACK_FLUSH, _UP, own=_FLUSHING),
-    Row("M17", _S.CLONING, _P.NULCOMMIT, _S.COMMITTING2, _R.ACK_FLUSH, _UP, own=_COMMITTING),
-    Row("5.15", _S.CLONING, _P.PERSIST, _S.ACTIVE, _R.SNACK, _UP | _N.DATA, eot=False, own=_NOT_FLUSHING),
-    Row("5.15", _S.CLONING, _P.PERSIST, _S.COMMITTED, _R.SNACK, _UP | _N.DATA, eot=False, own=_FLUSHING),
-    Row("M17", _S.CLONING, _P.PERSIST, _S.COMMITTING, _R.SNACK, _UP | _N.DATA, eot=False, own=_COMMITTING),
-    Row("5.15", _S.CLONING, _P.PERSIST, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_NOT_FLUSHING),
-    Row("5.15", _S.CLONING, _P.PERSIST, _S.CLOSABLE, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_FLUSHING),
-    Row("M17", _S.CLONING, _P.PERSIST, _S.COMMITTING2, _R.ACK_FLUSH, _UP | _NEW, eot=True, own=_COMMITTING),
+    Row("5.15", _S.CLONING, _P.NULCOMMIT, _S.PEER_COMMIT, _R.ACK_FLUSH, _UP, own=_NOT),
+    Row("5.15", _S.CLONING, _P.NULCOMMIT, _S.CLOSABLE, _R.ACK_FLUSH, _UP, own=_DONE),
+    Row("M17", _S.CLONING, _P.NULCOMMIT, _S.COMMITTING2, _R.ACK_FLUSH, _UP, own=_SENT),
+    Row("5.15", _S.CLONING, _P.PERSIST, _S.ACTIVE, _R.SNACK, _TALK, eot=False, own=_NOT),
+    Row("5.15", _S.CLONING, _P.PERSIST, _S.COMMITTED, _R.SNACK, _TALK, eot=False, own=_DONE),
+    Row("M17", _S.CLONING, _P.PERSIST, _S.COMMITTING, _R.SNACK, _TALK, eot=False, own=_SENT),
+    Row("5.15", _S.CLONING, _P.PERSIST, _S.PEER_COMMIT, _R.ACK_FLUSH, _ALL, eot=True, own=_NOT),
+    Row("5.15", _S.CLONING, _P.PERSIST, _S.CLOSABLE, _R.ACK_FLUSH, _ALL, eot=True, own=_DONE),
+    Row("M17", _S.CLONING, _P.PERSIST, _S.COMMITTING2, _R.ACK_FLUSH, _ALL, eot=True, own=_SENT),
     Row("5.15", _S.CLONING, _P.RESET, _S.NON_EXISTENT, _R.NONE, _N.DEAD),
 )
 
@@ -252,10 +286,6 @@ PRELIMINARY = frozenset({_P.INIT_CONNECT, _P.ACK_INIT_CONNECT, _P.CONNECT_REQUES
 OUT_OF_BAND = frozenset({_P.KEEP_ALIVE, _P.ACK_FLUSH, _P.MULTIPLY})  # 4.6
 IN_BAND = frozenset({_P.ACK_CONNECT_REQ, _P.NULCOMMIT, _P.PERSIST, _P.PURE_DATA, _P.RELEASE})
 
-# where the peer can still have something to say after a gap (S1); the gap itself is reported (M11)
-_REORDERS = frozenset(
-    {_S.ACTIVE, _S.COMMITTING, _S.COMMITTED, _S.PEER_COMMIT, _S.COMMITTING2, _S.CLOSABLE, _S.PRE_CLOSED}
-)
 # answer to an in-band packet that was accepted before (8.4.2, 8.5.2, M11): is the peer's transaction complete?
 _AGAIN = {
     _S.ACTIVE: _R.SNACK,
@@ -265,6 +295,19 @@ _AGAIN = {
     _S.COMMITTING2: _R.ACK_FLUSH,
     _S.CLOSABLE: _R.ACK_FLUSH,
     _S.SHUT_REQUESTED: _R.ACK_FLUSH,
+    _S.PRE_CLOSED: _R.ACK_FLUSH,
+    _S.CLOSED: _R.ACK_FLUSH,
+}
+# answer to an in-band packet that came early and has to wait (S1): 8.5.2 goes by the state alone, M11 puts PRE_CLOSED
+# to the states that 8.5.2 names.  Nothing can come early after a RELEASE.
+_EARLY = {
+    _S.CHALLENGING: _R.SNACK,
+    _S.ACTIVE: _R.SNACK,
+    _S.COMMITTING: _R.SNACK,
+    _S.COMMITTED: _R.SNACK,
+    _S.PEER_COMMIT: _R.ACK_FLUSH,
+    _S.COMMITTING2: _R.ACK_FLUSH,
+    _S.CLOSABLE: _R.ACK_FLUSH,
     _S.PRE_CLOSED: _R.ACK_FLUSH,
 }
 
@@ -289,6 +332,10 @@ def successor(
     nothing is left.
     """
     stays = Outcome(state)
+    if state is State.NON_EXISTENT:
+        # 12.7 gives up everything at once, the key too, so a tombstone cannot look closer (M35); it never answers a RESET
+        speaks = tombstone and packet is not Packet.RESET and packet not in PRELIMINARY
+        return Outcome(state, Reaction.RESET) if speaks else stays
     if not icc_ok or position is Position.BEYOND:  # S4
         return stays
     if packet is Packet.NULCOMMIT and not eot:  # 4.4.1, G18
@@ -297,18 +344,12 @@ def successor(
         return stays
     if position is Position.DUPLICATE and packet not in IN_BAND:  # M5, M35
         return stays
-    if state is State.NON_EXISTENT:
-        # M35; a RESET never answers a RESET
-        speaks = tombstone and packet is not Packet.RESET and packet not in PRELIMINARY
-        return Outcome(state, Reaction.RESET) if speaks else stays
     if packet in IN_BAND and position is Position.DUPLICATE:
-        if state is State.CLOSED:  # B8
-            return Outcome(state, Reaction.ACK_FLUSH) if packet is Packet.RELEASE else stays
         return Outcome(state, _AGAIN.get(state, Reaction.NONE))
     if packet in IN_BAND and position is Position.AHEAD:
-        # M18 lets nobody speak ACK_CONNECT_REQ later than 5.4
-        waits = state in _REORDERS and packet is not Packet.ACK_CONNECT_REQ
-        return Outcome(state, Reaction.SNACK) if waits else stays
+        # M18 lets nobody say ACK_CONNECT_REQ later than 5.4
+        never = packet is Packet.ACK_CONNECT_REQ
+        return stays if never else Outcome(state, _EARLY.get(state, Reaction.NONE))
     for row in ROWS:
         if (
             row.state is state

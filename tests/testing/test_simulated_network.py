@@ -1,12 +1,8 @@
-"""The simulated network: what it does to datagrams, that it repeats itself, and how ports behave."""
+"""The simulated network: times, topology, limits, and how its ports behave."""
 
 from __future__ import annotations
 
-import math
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -15,49 +11,10 @@ import trio.testing
 from fsp_trio.ports import Batch, Port
 from fsp_trio.testing import Impairment, SimulatedNetwork, SimulatedPort
 from fsp_trio.testing._simulated_port import DATAGRAM_OVERHEAD, RECEIVE_DATAGRAMS
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-MANY = 4_000
+from tests.testing.network_tools import everything, number, numbered
 
 
-def numbered(count: int, size: int = 100) -> list[bytes]:
-    return [index.to_bytes(4, "big") + bytes(size - 4) for index in range(count)]
-
-
-def number(datagram: bytes) -> int:
-    return int.from_bytes(datagram[:4], "big")
-
-
-async def everything(port: Port, quiet: float = 10.0) -> list[bytes]:
-    """All that arrives until nothing has arrived for a while."""
-    found: list[bytes] = []
-    while True:
-        with trio.move_on_after(quiet) as scope:
-            await port.wait_readable()
-        if scope.cancelled_caught:
-            return found
-        found += [datagram for batch in port.receive() for datagram in batch.datagrams]
-
-
-async def through(impairment: Impairment, datagrams: Iterable[bytes], *, seed: int = 1) -> SimulatedNetwork:
-    """The network after the datagrams have gone from "a" to "b", one each 10 ms."""
-    async with SimulatedNetwork(seed, impairment) as network:
-        a, b = network.port("a"), network.port("b")
-        for datagram in datagrams:
-            a.send("b", [datagram])
-            await trio.sleep(0.01)
-        await everything(b)
-    return network
-
-
-def within_chance(observed: int, trials: int, probability: float) -> bool:
-    """Within four standard deviations of the binomial distribution."""
-    deviation = math.sqrt(trials * probability * (1 - probability))
-    return abs(observed - trials * probability) <= 4 * deviation
-
-
-async def test_an_instant_network_delivers_in_order() -> None:
+async def test_an_instant_network_delivers_in_order(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b = network.port("a"), network.port(("192.0.2.1", 18003))
         start = trio.current_time()
@@ -69,7 +26,9 @@ async def test_an_instant_network_delivers_in_order() -> None:
         assert network.statistics.drops == {}
 
 
-async def test_it_waits_without_being_busy_and_keeps_its_times() -> None:
+async def test_it_waits_without_being_busy_and_keeps_its_times(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with SimulatedNetwork(1, Impairment(delay=2.5)) as network:
         a, b = network.port("a"), network.port("b")
         start = trio.current_time()
@@ -81,226 +40,7 @@ async def test_it_waits_without_being_busy_and_keeps_its_times() -> None:
         assert times == [(0, 2.5), (1, 3.5), (7, 9.5)]
 
 
-@pytest.mark.parametrize("probability", [0.01, 0.3, 1.0])
-async def test_loss(probability: float) -> None:
-    network = await through(Impairment(loss=probability), numbered(MANY))
-    lost = network.statistics.drops["loss"]
-    assert within_chance(lost, MANY, probability)
-    assert network.statistics.delivered == MANY - lost
-    assert sum(record.fate == "loss" for record in network.record) == lost
-
-
-async def test_duplication() -> None:
-    network = await through(Impairment(duplicate=0.2, jitter=0.05), numbered(MANY))
-    assert within_chance(network.statistics.duplicated, MANY, 0.2)
-    assert network.statistics.delivered == MANY + network.statistics.duplicated
-    copies = {number(record.datagram): record for record in network.record if record.copy}
-    assert len(copies) == network.statistics.duplicated
-    for record in network.record:
-        if not record.copy and number(record.datagram) in copies:
-            copy = copies[number(record.datagram)]
-            assert copy.arrived_at is not None
-            assert record.arrived_at is not None
-            assert 0 <= copy.arrived_at - record.arrived_at <= 0.05 + 1e-9
-
-
-async def test_corruption() -> None:
-    original = bytes(range(100))
-    network = await through(Impairment(corrupt=0.2), [original] * MANY)
-    assert within_chance(network.statistics.corrupted, MANY, 0.2)
-    for record in network.record:
-        flipped = int.from_bytes(record.datagram, "big") ^ int.from_bytes(original, "big")
-        assert flipped.bit_count() in ({1, 2, 3} if record.corrupted else {0})
-    assert {len(record.datagram) for record in network.record} == {100}
-
-
-async def test_corruption_of_what_has_no_octets_to_corrupt() -> None:
-    network = await through(Impairment(corrupt=1.0), [b"", b"", b"x"])
-    assert [record.datagram for record in network.record][:2] == [b"", b""]
-    assert network.statistics.corrupted == 1
-
-
-async def test_corrupted_preliminary_datagrams_fail_their_checksum() -> None:
-    async with SimulatedNetwork(1, Impairment(corrupt=1.0)) as network:
-        a, b = network.port("a"), network.port("b")
-        a.send("b", numbered(10), preliminary=True)
-        a.send("b", numbered(5))
-        assert len(await everything(b)) == 5
-        assert network.statistics.drops == {"checksum": 10}
-
-
-async def test_reordering() -> None:
-    network = await through(Impairment(reorder=0.1, reorder_span=0.1, delay=0.02), numbered(MANY))
-    arrivals = sorted(network.record, key=lambda record: record.arrived_at or 0)
-    overtaken = [
-        earlier
-        for earlier, later in zip(arrivals[1:], arrivals, strict=False)
-        if earlier.sent_at < later.sent_at
-    ]
-    # One in ten is held back, and of these nine in ten for longer than the next one takes to come.
-    assert within_chance(network.statistics.reordered, MANY, 0.09)
-    assert overtaken
-    assert all((record.arrived_at or 0) - record.sent_at <= 0.12 + 1e-9 for record in network.record)
-    assert network.statistics.delivered == MANY
-
-
-async def test_jitter_keeps_the_order() -> None:
-    network = await through(Impairment(delay=0.1, jitter=0.5), numbered(MANY))
-    assert network.statistics.reordered == 0
-    delays = [(record.arrived_at or 0) - record.sent_at for record in network.record]
-    assert 0.1 <= min(delays) < max(delays) <= 0.6 + 1e-9
-    assert len(set(delays)) > 100
-
-
-async def test_bandwidth_and_queue() -> None:
-    async with SimulatedNetwork(1, Impairment(bandwidth=10_000, queue=5_000, delay=1)) as network:
-        a, b = network.port("a"), network.port("b")
-        start = trio.current_time()
-        a.send("b", numbered(100, 100))
-        # 100 octets under way at a time, 5,000 in the queue with it.
-        assert len(await everything(b)) == 50
-        assert network.statistics.drops == {"queue": 50}
-        arrivals = [record.arrived_at - start for record in network.record if record.arrived_at is not None]
-        assert arrivals == pytest.approx([1 + 0.01 * (index + 1) for index in range(50)])
-        # A datagram larger than the queue passes when nothing waits.
-        a.send("b", [bytes(6_000)])
-        assert len(await everything(b)) == 1
-
-
-async def test_bandwidth_without_a_limit_of_the_queue() -> None:
-    async with SimulatedNetwork(1, Impairment(bandwidth=1_000)) as network:
-        a, b = network.port("a"), network.port("b")
-        start = trio.current_time()
-        a.send("b", numbered(100, 100))
-        assert len(await everything(b)) == 100
-        assert network.record[-1].arrived_at == pytest.approx(start + 10)
-
-
-async def test_mtu() -> None:
-    network = await through(Impairment(mtu=100), [bytes(100), bytes(101)])
-    assert network.statistics.drops == {"mtu": 1}
-    assert [record.fate for record in network.record] == ["delivered", "mtu"]
-
-
-async def test_marks_of_congestion_by_chance() -> None:
-    network = await through(Impairment(congestion=0.2), numbered(MANY))
-    assert within_chance(network.statistics.congested, MANY, 0.2)
-
-
-async def test_marks_of_congestion_by_the_queue() -> None:
-    async with SimulatedNetwork(1, Impairment(bandwidth=10_000, congestion_queue=500)) as network:
-        a, b = network.port("a"), network.port("b")
-        a.send("b", numbered(10, 100))
-        await trio.sleep(1)
-        assert b.receive() == [Batch("a", numbered(10, 100), True)]
-        assert network.statistics.congested == b.statistics.congestion_marks == 5
-        a.send("b", [b"x"])
-        await b.wait_readable()
-        assert b.receive() == [Batch("a", [b"x"], False)]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"loss": 1.1},
-        {"duplicate": -0.1},
-        {"corrupt": math.nan},
-        {"delay": -1.0},
-        {"jitter": math.inf},
-        {"bandwidth": 0.0},
-        {"bandwidth": math.inf},
-    ],
-)
-def test_impossible_impairments(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        Impairment(**values)  # type: ignore[arg-type]
-
-
-EVERYTHING = Impairment(
-    loss=0.1,
-    duplicate=0.1,
-    corrupt=0.1,
-    reorder=0.1,
-    delay=0.1,
-    jitter=0.05,
-    congestion=0.1,
-    bandwidth=50_000,
-)
-
-
-async def history(seed: int, order: Callable[[list[str]], list[str]] = list) -> list[tuple[object, ...]]:
-    """What arrived at each port, and when, with three senders that act at the same instants."""
-    async with SimulatedNetwork(seed, EVERYTHING) as network:
-        start = trio.current_time()
-        ports = {name: network.port(name) for name in "abc"}
-        for turn in range(100):
-            for name in order(list(ports)):
-                for other in ports.keys() - {name}:
-                    ports[name].send(other, [f"{name}{other}{turn}".encode() * 10])
-            await trio.sleep(0.01)
-        await trio.sleep(10)
-        seen = [
-            (name, batch.source, tuple(batch.datagrams), batch.congested)
-            for name, port in ports.items()
-            for batch in port.receive()
-        ]
-        times = sorted(
-            (
-                str(record.source),
-                str(record.destination),
-                record.sent_at - start,
-                (record.arrived_at or start) - start,
-            )
-            for record in network.record
-        )
-        return [*seen, *times]
-
-
-async def test_the_same_seed_gives_the_same_history() -> None:
-    assert await history(5) == await history(5)
-    assert await history(5) != await history(6)
-
-
-async def test_the_order_of_the_tasks_does_not_matter() -> None:
-    assert await history(5) == await history(5, lambda names: names[::-1])
-
-
-def test_the_hash_of_strings_does_not_matter() -> None:
-    program = (
-        "import trio, trio.testing, test_simulated_network as module, hashlib\n"
-        "clock = trio.testing.MockClock(autojump_threshold=0)\n"
-        "found = trio.run(module.history, 5, clock=clock)\n"
-        "print(hashlib.sha256(repr(found).encode()).hexdigest())\n"
-    )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
-            cwd=os.path.dirname(__file__),
-            check=True,
-            capture_output=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(outputs) == 1
-
-
-async def test_what_others_send_does_not_change_the_fate_of_a_datagram() -> None:
-    fates: list[list[str]] = []
-    for others in (0, 3):
-        async with SimulatedNetwork(9, Impairment(loss=0.5)) as network:
-            a, b, c = network.port("a"), network.port("b"), network.port("c")
-            for _ in range(100):
-                a.send("b", [b"x"])
-                c.send("b", [b"y"] * others)
-                b.send("a", [b"z"] * others)
-            await trio.sleep(1)
-            fates.append([record.fate for record in network.record if record.source == "a"])
-    assert fates[0] == fates[1]
-    assert set(fates[0]) == {"delivered", "loss"}
-
-
-async def test_links_may_differ_by_direction() -> None:
+async def test_links_may_differ_by_direction(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(delay=1)) as network:
         a, b = network.port("a"), network.port("b")
         network.link("a", "b", Impairment(delay=5), both_ways=False)
@@ -315,7 +55,7 @@ async def test_links_may_differ_by_direction() -> None:
         assert network.statistics.drops == {"loss": 2}
 
 
-async def test_a_link_that_becomes_faster_does_not_reorder() -> None:
+async def test_a_link_that_becomes_faster_does_not_reorder(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(delay=5)) as network:
         a, b = network.port("a"), network.port("b")
         a.send("b", [b"first"])
@@ -324,7 +64,7 @@ async def test_a_link_that_becomes_faster_does_not_reorder() -> None:
         assert await everything(b) == [b"first", b"second"]
 
 
-async def test_partition_and_heal() -> None:
+async def test_partition_and_heal(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(delay=1)) as network:
         ports = {name: network.port(name) for name in "abc"}
 
@@ -334,10 +74,7 @@ async def test_partition_and_heal() -> None:
                     port.send(other, [f"{name}{other}".encode()])
             await trio.sleep(2)
             return {
-                datagram.decode()
-                for port in ports.values()
-                for batch in port.receive()
-                for datagram in batch.datagrams
+                datagram.decode() for port in ports.values() for batch in port.receive() for datagram in batch.datagrams
             }
 
         assert await reached() == {"ab", "ba", "ac", "ca", "bc", "cb"}
@@ -360,7 +97,7 @@ async def test_partition_and_heal() -> None:
         assert network.statistics.drops == {"partition": 2 + 2 + 4 + 1}
 
 
-async def test_rebinding() -> None:
+async def test_rebinding(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(delay=1)) as network:
         inside, server = network.port("inside"), network.port("server")
         network.link("inside", "server", Impairment(delay=2))
@@ -382,9 +119,7 @@ async def test_rebinding() -> None:
         assert network.statistics.drops == {"unreachable": 2}
         assert inside.local_address == "inside"
         # The link is that of the port and not that of its mapping.
-        assert {
-            (record.arrived_at or 0) - record.sent_at for record in network.record if record.arrived_at
-        } == {2}
+        assert {(record.arrived_at or 0) - record.sent_at for record in network.record if record.arrived_at} == {2}
         network.partition("inside", "server")
         inside.send("server", [b"four"])
         await trio.sleep(3)
@@ -397,6 +132,8 @@ async def test_rebinding() -> None:
         with pytest.raises(ValueError, match="already"):
             network.rebind(inside, "server")
         network.rebind(inside, "nat:1")
+        with pytest.raises(ValueError, match="already"):
+            network.port("inside")
         inside.close()
         with pytest.raises(ValueError, match="closed"):
             network.rebind(inside, "nat:3")
@@ -404,7 +141,7 @@ async def test_rebinding() -> None:
         network.port("nat:1")
 
 
-async def test_taps() -> None:
+async def test_taps(autojump_clock: trio.testing.MockClock) -> None:
     seen: list[tuple[object, object, bytes]] = []
 
     def alter(source: object, destination: object, datagram: bytes) -> bytes | None:
@@ -432,7 +169,7 @@ async def test_taps() -> None:
         assert len(seen) == 3
 
 
-async def test_injected_datagrams_meet_no_impairment() -> None:
+async def test_injected_datagrams_meet_no_impairment(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(loss=1.0, delay=5)) as network:
         b = network.port("b")
         start = trio.current_time()
@@ -443,7 +180,7 @@ async def test_injected_datagrams_meet_no_impairment() -> None:
         assert network.statistics.reordered == 0
 
 
-async def test_the_number_under_way_is_limited() -> None:
+async def test_the_number_under_way_is_limited(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(1, Impairment(delay=1), in_flight_limit=10) as network:
         a, b = network.port("a"), network.port("b")
         a.send("b", numbered(15))
@@ -451,7 +188,7 @@ async def test_the_number_under_way_is_limited() -> None:
         assert network.statistics.drops == {"in-flight-limit": 5}
 
 
-async def test_the_record_is_limited() -> None:
+async def test_the_record_is_limited(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork(record_limit=10) as network:
         network.port("a").send("b", numbered(15))
         await trio.sleep(1)
@@ -459,7 +196,7 @@ async def test_the_record_is_limited() -> None:
         assert network.statistics.drops == {"unreachable": 15}
 
 
-async def test_the_inbox_is_limited() -> None:
+async def test_the_inbox_is_limited(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b = network.port("a"), network.port("b", receive_buffer=10 * (100 + DATAGRAM_OVERHEAD))
         a.send("b", numbered(15))
@@ -470,7 +207,7 @@ async def test_the_inbox_is_limited() -> None:
         assert await everything(b) == numbered(10)
 
 
-async def test_one_receive_is_limited_and_keeps_sources_apart() -> None:
+async def test_one_receive_is_limited_and_keeps_sources_apart(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b, c = network.port("a"), network.port("b"), network.port("c")
         a.send("b", numbered(RECEIVE_DATAGRAMS))
@@ -486,7 +223,7 @@ async def test_one_receive_is_limited_and_keeps_sources_apart() -> None:
         assert b.statistics.datagrams_received == RECEIVE_DATAGRAMS + 4
 
 
-async def test_a_clogged_port() -> None:
+async def test_a_clogged_port(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b = network.port("a"), network.port("b")
         await a.wait_writable()
@@ -504,7 +241,7 @@ async def test_a_clogged_port() -> None:
         assert await everything(b) == [b"x"]
 
 
-async def test_closing_a_port() -> None:
+async def test_closing_a_port(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b = network.port("a"), network.port("b")
 
@@ -530,14 +267,16 @@ async def test_closing_a_port() -> None:
         assert network.statistics.drops == {"unreachable": 1}
 
 
-async def test_addresses_are_given_once() -> None:
+async def test_addresses_are_given_once(autojump_clock: trio.testing.MockClock) -> None:
     network = SimulatedNetwork()
     network.port("a")
     with pytest.raises(ValueError, match="already"):
         network.port("a")
 
 
-async def test_it_runs_in_a_nursery_of_the_caller_once_at_a_time() -> None:
+async def test_it_runs_in_a_nursery_of_the_caller_once_at_a_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     network = SimulatedNetwork(1, Impairment(delay=1))
     a, b = network.port("a"), network.port("b")
     a.send("b", [b"before the start"])
@@ -554,7 +293,7 @@ async def test_it_runs_in_a_nursery_of_the_caller_once_at_a_time() -> None:
         assert await everything(b) == [b"once more"]
 
 
-async def test_what_the_caller_raises_leaves_unwrapped() -> None:
+async def test_what_the_caller_raises_leaves_unwrapped(autojump_clock: trio.testing.MockClock) -> None:
     with pytest.raises(KeyError, match="mine"):
         async with SimulatedNetwork():
             raise KeyError("mine")

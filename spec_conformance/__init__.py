@@ -1,0 +1,1 @@
+"""What the drafts demand, kept apart from what fsp_trio does."""
