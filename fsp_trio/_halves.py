@@ -29,33 +29,31 @@ class OutgoingHalf:
         """Ordinal of the transaction once it was ended."""
 
     def _check(self) -> None:
-        self._session._check_unclosed()
-        if self.ordinal is not None:
-            raise FSPClosedError("the transaction was ended by this end")
-        self._session._check_sendable()
+        session = self._session
+        if session._closed or self.ordinal is not None or session._connection.peer_released:
+            session._check_unclosed()
+            if self.ordinal is not None:
+                raise FSPClosedError("the transaction was ended by this end")
+            session._check_sendable()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         session = self._session
         with self._guard:
             self._check()
             await trio.lowlevel.checkpoint_if_cancelled()
+            if not isinstance(data, bytes):
+                data = memoryview(data).tobytes()  # the caller may change it once we have returned
+            size = len(data)
             position = 0
             waited = False
-            if isinstance(data, bytes):
-                while position < len(data):
-                    waited = await session._wait_room() or waited
+            while position < size:
+                if session._free_octets <= 0:
+                    await session._wait_room()
+                    waited = True
                     self._check()
-                    end = position + session._free_octets
-                    session._send(data if position == 0 and end >= len(data) else data[position:end])
-                    position = end
-            else:
-                with memoryview(data) as view, view.cast("B") as octets:
-                    while position < len(octets):
-                        waited = await session._wait_room() or waited
-                        self._check()
-                        end = position + session._free_octets
-                        session._send(bytes(octets[position:end]))
-                        position = end
+                end = position + session._free_octets
+                session._send(data if position == 0 and end >= size else data[position:end])
+                position = end
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -153,9 +153,7 @@ class _Agreement:
         self._check(await self._receive(PROOF_SIZE), b"responder")
 
     async def follow(self, nursery: trio.Nursery, nonce: bytes, mode: Literal["aead", "mac"], key_bits: int) -> None:
-        greeting = await self._receive(len(GREETING) + NONCE_SIZE)
-        if not greeting.startswith(GREETING):
-            raise KeyAgreementError("the peer does not offer to agree upon a key")
+        greeting = await self._receive(len(GREETING) + NONCE_SIZE, GREETING)
         self._nonces = greeting[len(GREETING) :] + nonce
         nursery.start_soon(self._deliver, nonce + self._proof(b"answer"))
         self._check(await self._receive(PROOF_SIZE), b"proof")
@@ -170,13 +168,13 @@ class _Agreement:
             raise KeyAgreementError(f"the key cannot be installed: {error}") from error
 
     async def _deliver(self, message: bytes) -> None:
-        # a session that breaks or is closed is reported by whoever receives, or waits for the acknowledgement at the end
+        # whoever receives, or waits for the acknowledgement at the end, reports a session that broke or was closed
         with suppress(FSPBrokenError, FSPClosedError):
             transaction = self._session.send_transaction()
             await transaction.send_all(message)
             await transaction.commit()
 
-    async def _receive(self, size: int) -> bytes:
+    async def _receive(self, size: int, beginning: bytes = b"") -> bytes:
         """The peer's next transaction, which must have exactly `size` octets."""
         transaction = await self._session.receive_transaction()
         message = b""
@@ -185,6 +183,8 @@ class _Agreement:
             if not data:
                 break
             message += data
+        if not message.startswith(beginning):
+            raise KeyAgreementError("the peer does not offer to agree upon a key")
         if len(message) != size:
             raise KeyAgreementError("the peer does not speak this key agreement")
         return message

@@ -36,7 +36,7 @@ class Common:
     """The options that all commands have."""
 
     key: bytes | None
-    bind: str = "0.0.0.0"
+    bind: str = "0.0.0.0"  # noqa: S104 (a server is there for others)
     port: int = DEFAULT_PORT
     timers: Literal["draft", "responsive"] = "draft"
     udp_checksum: Literal["on", "off", "auto"] = "auto"
@@ -110,9 +110,7 @@ def refuse_key(session: FSPSession, message: bytes) -> None:
 async def listening(common: Common, reporter: Reporter) -> AsyncGenerator[FSPListener, None]:
     """A listener of an endpoint of its own."""
     async with open_endpoint(common, common.port) as endpoint:
-        listener = endpoint.listen(
-            backlog=MAXIMUM_SESSIONS, admit=lambda _: len(endpoint.sessions) < MAXIMUM_SESSIONS
-        )
+        listener = endpoint.listen(backlog=MAXIMUM_SESSIONS, admit=lambda _: len(endpoint.sessions) < MAXIMUM_SESSIONS)
         async with listener:
             reporter.info(f"listening on {format_address(endpoint.local_address)}")
             yield listener

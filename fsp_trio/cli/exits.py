@@ -15,7 +15,7 @@ from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.errors import FSPBrokenError, FSPConnectError, FSPError
 from fsp_trio.keying import KEY_AGREEMENT_FAILED, KeyAgreementError, KeyAgreementTimeout
 
-__all__ = ["EXIT_CODES", "CommandError", "Exit", "Interrupted", "explain"]
+__all__ = ["ALREADY_TOLD", "EXIT_CODES", "CommandError", "Exit", "Interrupted", "explain"]
 
 
 class Exit(enum.IntEnum):
@@ -37,6 +37,10 @@ Exit codes:
   4    no usable key, or the peer has another one
   130  interrupted
 """
+
+
+ALREADY_TOLD: Final = ""
+"""Message of a CommandError whose particulars the user has seen."""
 
 
 class CommandError(Exception):

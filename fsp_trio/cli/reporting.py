@@ -24,6 +24,12 @@ PLAIN_INTERVAL: Final = 2.0
 """Seconds between lines about the same transfer."""
 
 
+def _write_line(file: IO[str], line: str) -> None:
+    # in one piece, since the other end may be writing to the same terminal
+    file.write(line + "\n")
+    file.flush()
+
+
 class Advance(Protocol):
     def __call__(self, octets: int) -> None: ...
 
@@ -43,8 +49,10 @@ class Reporter:
         self._transfers = 0
 
     def info(self, text: str) -> None:
-        self._console.print(printable(text), soft_wrap=True)
-        self._console.file.flush()
+        if self._progress is not None:
+            self._console.print(printable(text), soft_wrap=True)
+        else:
+            _write_line(self._console.file, printable(text))
 
     def warn(self, text: str) -> None:
         self._complain(f"fsp-trio: warning: {text}")
@@ -56,13 +64,13 @@ class Reporter:
         if self._progress is not None and self._console.file is self._err:
             self._progress.console.print(printable(line), soft_wrap=True)
         else:
-            print(printable(line), file=self._err, flush=True)
+            _write_line(self._err, printable(line))
 
     def summary(self, summary: Summary) -> None:
         for line in summary.lines():
             self.info(line)
         if self._as_json:
-            print(json.dumps(summary.as_dict()), file=self._out, flush=True)
+            _write_line(self._out, json.dumps(summary.as_dict()))
 
     @contextmanager
     def transfer(self, label: str, size: int) -> Iterator[Advance]:

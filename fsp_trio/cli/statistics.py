@@ -10,7 +10,7 @@ from fsp_trio.session import FSPSession
 
 __all__ = ["FileResult", "Summary", "format_address", "format_octets", "format_seconds"]
 
-MOST_STATES: Final = 12
+MOST_STATES: Final = 40
 """States written out; of a longer list the middle is left out."""
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -18,10 +18,12 @@ _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 def format_octets(number: float) -> str:
     if number < 1024:
         return f"{number:.0f} octets"
-    for unit in _UNITS:
+    units = iter(_UNITS)
+    unit = next(units)
+    number /= 1024
+    while number >= 999.95 and (larger := next(units, None)):
         number /= 1024
-        if number < 999.95 or unit == _UNITS[-1]:
-            break
+        unit = larger
     return f"{number:.1f} {unit}"
 
 
@@ -101,12 +103,20 @@ class Summary:
         return self.octets / self.seconds if self.seconds > 0 else 0.0
 
     def lines(self) -> list[str]:
+        volume = f"{format_octets(self.octets)} in {format_seconds(self.seconds)}"
+        packets = ", ".join(
+            f"{number} {name}"
+            for number, name in (
+                (self.packets_sent, "sent"),
+                (self.packets_received, "received"),
+                (self.retransmissions, "retransmissions"),
+                (self.duplicates, "duplicates"),
+                (self.dropped, "dropped"),
+            )
+        )
         return [
-            f"{format_octets(self.octets)} in {format_seconds(self.seconds)}, rate {format_octets(self.rate)}/s,"
-            f" protection {self.protection}",
-            f"packets: {self.packets_sent} sent, {self.packets_received} received,"
-            f" {self.retransmissions} retransmissions, {self.duplicates} duplicates, {self.dropped} dropped;"
-            f" round trip {format_seconds(self.srtt)}",
+            f"{volume}, rate {format_octets(self.rate)}/s, protection {self.protection}",
+            f"packets: {packets}; round trip {format_seconds(self.srtt)}",
             f"states: {format_states(self.states)}",
         ]
 

@@ -24,6 +24,8 @@ RECEIVE_BUFFER: Final = 4 << 20
 
 RECEIVE_CALLS: Final = 64
 """System calls within one `receive` at the most."""
+SPARSE_ROUNDS: Final = 8
+"""How often, after a datagram that came alone, one is taken without asking whether there is another."""
 
 RECEIVE_OCTETS: Final = 1 << 19
 """Octets after which one `receive` leaves the rest for the next."""
@@ -83,6 +85,7 @@ class UDPPort:
         features = offload.platform_features() if features is None else features
         sock.setblocking(False)
         self._sock = sock
+        self._sparse = 0
         self._closed = False
         self._local_address: Address = sock.getsockname()
         self.statistics = PortStatistics()
@@ -156,6 +159,8 @@ class UDPPort:
             try:
                 datagrams, octets, congested, source = arrival()
             except BlockingIOError:
+                if not batches and len(gathered) == 1:
+                    self._sparse = SPARSE_ROUNDS
                 break
             except OSError as error:  # an ICMP error of some earlier datagram, or one too large (Windows)
                 count(statistics.receive_errors, errno_name(error))
@@ -175,6 +180,11 @@ class UDPPort:
             octets_left -= octets
             if octets_left <= 0:
                 break
+            if self._sparse and not batches and len(gathered) == 1:
+                self._sparse -= 1  # nearly always alone: waiting again costs no more than asking again
+                break
+        else:
+            self._sparse = 0
         if gathered:
             batches.append(Batch(newest, gathered, marked))
         return batches

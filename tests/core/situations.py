@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fsp_trio.core.connection import Connection
-from fsp_trio.wire.packets import Normal, Op, Packet, Reset
+from fsp_trio.wire.packets import Normal, Op, Packet
 from fsp_trio.wire.serial import sub
 
 from .pair import Pair, Side
@@ -258,11 +258,3 @@ def observable(connection: Connection) -> dict[str, object]:
         "next_heartbeat": connection.next_heartbeat(),
         "statistics": statistics,
     }
-
-
-def kinds(packets: list[Packet]) -> list[str]:
-    return [
-        packet.op.name if isinstance(packet, Normal) else type(packet).__name__
-        for packet in packets
-        if not isinstance(packet, Reset)
-    ] + ["RESET" for packet in packets if isinstance(packet, Reset)]

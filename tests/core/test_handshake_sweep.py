@@ -1,4 +1,4 @@
-"""Every packet in every state of the handshake (6), with wrong proofs of every kind, against the second copy."""
+"""Every packet in every state of the handshake (6), wrong proofs included, against the second copy."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_packet_in_state(way: str, side: Side, mode: Mode, case: Case) -> None:
     subject = situation.subject
     expected = expectation(way, case, mode)
     datagram = craft(situation, case)
-    if expected == Outcome(expected.state) and is_dropped(case, mode):
+    if expected == Outcome(expected.state) and is_dropped(way, case):
         before = observable(subject)
         dropped = sum(subject.statistics.drops.values())
         assert situation.reactions_to(datagram) == ([], [])
@@ -205,9 +205,10 @@ def test_packet_in_state(way: str, side: Side, mode: Mode, case: Case) -> None:
     check_notices(subject, case, expected, committed, released, failed)
 
 
-def is_dropped(case: Case, mode: Mode) -> bool:
-    """S4: what is damaged or outside the window leaves no trace but in a counter of drops."""
-    return case.seal != "good" or case.position is Position.BEYOND
+def is_dropped(way: str, case: Case) -> bool:
+    """S4, S7: what is damaged, far off or confirms nothing leaves no trace but in a counter of drops."""
+    confirms_nothing = way in CHALLENGING and case.kind in IN_BAND and not case.covers_all
+    return case.seal != "good" or case.position is Position.BEYOND or confirms_nothing
 
 
 def check_reaction(
@@ -417,3 +418,49 @@ def test_snack_of_what_was_never_sent(way: str, op: Op, mode: Mode) -> None:
     )
     assert situation.reactions_to(datagram) == ([], [])
     assert situation.subject.state.name == way
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [Kind.PERSIST, Kind.NULCOMMIT, Kind.ACK_FLUSH, Kind.RELEASE, Kind.RESET])
+@pytest.mark.parametrize("way", ["ACTIVE", "COMMITTING2", "CLOSABLE", "PRE_CLOSED"])
+def test_any_flipped_bit_is_noticed(way: str, kind: Kind, mode: Mode) -> None:
+    """S4; the destination ULTID (octets 4 to 7) has brought the datagram here and is not looked at again."""
+    situation = situation_in(way, Side.CLIENT, mode)
+    subject = situation.subject
+    datagram = craft(situation, Case(kind, eot=True))
+    before = observable(subject)
+    for octet in (*range(4), *range(8, len(datagram))):
+        for bit in range(8):
+            damaged = bytearray(datagram)
+            damaged[octet] ^= 1 << bit
+            subject.receive([bytes(damaged)], situation.side.other, situation.pair.clock.now)
+            assert subject.datagrams_to_send(situation.pair.clock.now) == []
+    assert observable(subject) == before
+    situation.reactions_to(datagram)
+    assert subject.state.name == expectation(way, Case(kind, eot=True), mode).state.name
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("covers_release", [False, True])
+def test_crossing_releases_are_confirmed(covers_release: bool, mode: Mode) -> None:
+    """M39: the peer's RELEASE acknowledges all that came before ours, whether or not it has seen ours."""
+    situation = situation_in("PRE_CLOSED", Side.SERVER, mode)
+    situation.reactions_to(craft(situation, Case(Kind.RELEASE, covers_all=covers_release)))
+    assert situation.subject.state.name == "CLOSED"
+    assert situation.subject.closed_confirmed
+    assert situation.subject.failure is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tombstone_speaks_once_a_round_trip(mode: Mode) -> None:
+    situation = situation_in("NON_EXISTENT, tombstone", Side.SERVER, mode)
+    datagram = craft(situation, Case(Kind.PERSIST))
+    before = len(situation.wiretap.resets)
+    for _ in range(10):
+        situation.subject.receive([datagram], Side.CLIENT, situation.pair.clock.now)
+    situation.settle()
+    assert len(situation.wiretap.resets) == before + 1
+    situation.pair.run_for(60.0)
+    situation.subject.receive([datagram], Side.CLIENT, situation.pair.clock.now)
+    situation.settle()
+    assert len(situation.wiretap.resets) == before + 1, "60 s after the end it is silent (M35)"

@@ -51,6 +51,9 @@ def test_an_acknowledgement_moves_the_own_half_only(state: State, covers_all: bo
 def test_the_first_answer_makes_a_pair(state: State, packet: Packet, own: Own, eot: bool) -> None:
     if packet is Packet.NULCOMMIT and not eot:
         return
+    if state is State.CHALLENGING and own is Own.COMMITTING:  # S7
+        assert successor(state, packet, eot=eot, own=own).state is state
+        return
     half = Own.OPEN if own is Own.EMPTY else own
     assert successor(state, packet, eot=eot, own=own).state is HALVES[half, eot]
 

@@ -21,14 +21,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("impairment", NETWORKS.values(), ids=NETWORKS.keys())
 @pytest.mark.parametrize("check", CHECKS)
-async def test_over_the_simulated_network(check: object, impairment: Impairment) -> None:
+async def test_over_the_simulated_network(
+    check: object, impairment: Impairment, autojump_clock: trio.testing.MockClock
+) -> None:
     async with (
         SimulatedNetwork(1, impairment) as network,
         open_pair_maker(network, addresses=("a", "b")) as plain,
-        open_pair_maker(network, addresses=("c", "d"), settings=CLOGGABLE, clog_patience=30) as clogged,
+        open_pair_maker(network, addresses=("c", "d"), settings=CLOGGABLE, clog_patience=0.9) as clogged,
     ):
         await check(plain.streams, clogged.clogged_streams)  # type: ignore[operator]
 

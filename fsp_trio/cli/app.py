@@ -1,0 +1,202 @@
+"""Commands, options, and the entry point."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import trio
+
+import fsp_trio
+from fsp_trio._groups import unwrapped
+from fsp_trio.cli import echoing, keys, receiving, sending
+from fsp_trio.cli.connection import Common, parse_target
+from fsp_trio.cli.exits import ALREADY_TOLD, EXIT_CODES, CommandError, Exit, Interrupted, explain
+from fsp_trio.cli.reporting import Reporter
+from fsp_trio.cli.storage import Store
+from fsp_trio.endpoint import DEFAULT_PORT
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code.  Nothing is raised, and errors are one line on stderr."""
+    try:
+        fsp.main(list(sys.argv[1:] if arguments is None else arguments), "fsp-trio", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # nobody reads stdout any more: let the interpreter's last flush go nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except BaseException as error:
+        message, code = explain(error)
+        if message != ALREADY_TOLD:
+            Reporter().error(message)
+        return code
+    return Exit.OK
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run Trio until `work` is done or a signal comes, which ends sessions in the way that their peers are told."""
+
+    async def until_interrupted() -> T:
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_watch_signals)
+                result = await work()
+                nursery.cancel_scope.cancel()
+        return result
+
+    return trio.run(until_interrupted)
+
+
+async def _watch_signals(task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            raise Interrupted
+
+
+_COMMON_OPTIONS = [
+    click.option(
+        "--psk",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File with the key that both ends have: at least 16 random octets.",
+    ),
+    click.option("--insecure", is_flag=True, help="Go without key and encryption."),
+    click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="UDP port."),
+    click.option("--bind", "--host", "bind", default="0.0.0.0", show_default=True, help="Local IPv4 address."),  # noqa: S104
+    click.option(
+        "--timers",
+        type=click.Choice(["draft", "responsive"]),
+        default="draft",
+        show_default=True,
+        help="Retransmission time-outs as the draft wants them, or shorter ones.",
+    ),
+    click.option(
+        "--udp-checksum",
+        type=click.Choice(["on", "off", "auto"]),
+        default="auto",
+        show_default=True,
+        help="UDP checksum; auto omits it where no segmentation offload is lost by that.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="Seconds to wait for an answer.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Statistics as JSON on stdout, everything else on stderr."),
+]
+
+
+def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of all commands, and call `function` with a Common and a Reporter in their place."""
+
+    @wraps(function)
+    def command(
+        psk: Path | None,
+        insecure: bool,
+        port: int,
+        bind: str,
+        timers: Literal["draft", "responsive"],
+        udp_checksum: Literal["on", "off", "auto"],
+        timeout: float,
+        as_json: bool,
+        **own: Any,
+    ) -> None:
+        reporter = Reporter(as_json=as_json)
+        key = keys.choose_key(psk, insecure, reporter.warn)
+        common = Common(key=key, bind=bind, port=port, timers=timers, udp_checksum=udp_checksum, timeout=timeout)
+        function(common, reporter, **own)
+
+    for option in reversed(_COMMON_OPTIONS):
+        option(command)
+    return command
+
+
+def _target(text: str, common: Common) -> tuple[str, int]:
+    try:
+        return parse_target(text, common.port)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="HOST") from None
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(fsp_trio.__version__, prog_name="fsp-trio")
+def fsp() -> None:
+    """Files, echo and ping over the Flexible Session Protocol (FSP)."""
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.option(
+    "--out",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Where the files go.",
+)
+@click.option("--once", is_flag=True, help="End after the first sender, whatever comes of it.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@with_common_options
+def receive(common: Common, reporter: Reporter, *, out: Path, once: bool, overwrite: bool) -> None:
+    """Receive files from `fsp-trio send`, until interrupted."""
+    store = Store(out, overwrite=overwrite)
+    run(partial(receiving.receive_files, store, common, reporter, once=once))
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.argument("host", metavar="HOST[:PORT]")
+@with_common_options
+def send(common: Common, reporter: Reporter, *, files: tuple[Path, ...], host: str) -> None:
+    """Send files to `fsp-trio receive` at a host."""
+    summary = run(partial(sending.send_files, files, *_target(host, common), common, reporter))
+    reporter.summary(summary)
+    if any(result.error for result in summary.files):
+        raise CommandError(ALREADY_TOLD)
+
+
+@fsp.command(epilog=EXIT_CODES)
+@with_common_options
+def echo(common: Common, reporter: Reporter) -> None:
+    """Give back what `fsp-trio ping` sends, until interrupted."""
+    run(partial(echoing.echo, common, reporter))
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.argument("host", metavar="HOST[:PORT]")
+@click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many round trips.")
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Seconds from one to the next.",
+)
+@click.option(
+    "-s",
+    "--size",
+    type=click.IntRange(1, echoing.LARGEST_PING),
+    default=56,
+    show_default=True,
+    help="Octets in each.",
+)
+@with_common_options
+def ping(common: Common, reporter: Reporter, *, host: str, count: int, interval: float, size: int) -> None:
+    """Measure round trips to `fsp-trio echo` at a host."""
+    work = partial(echoing.ping, *_target(host, common), common, reporter, count=count, interval=interval, size=size)
+    reporter.summary(run(work))
