@@ -176,6 +176,8 @@ class Handshake(Incoming):
 
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         drop = self.statistics.drop
+        if datagram[4:ULTID_PAIR] != self.local_ultid:
+            return drop("destination-ultid")  # 6.3
         try:
             packet = self.codec.decode(datagram[ULTID_PAIR:]) if op is not Op.ACK_CONNECT_REQ else None
         except MalformedPacket as malformed:
