@@ -76,20 +76,20 @@ def _install(session: FSPSession, secret: bytes, nonces: bytes) -> None:
     session.install_key(hashlib.blake2b(nonces, key=secret).digest(), key_bits=KEY_BITS)
 
 
-async def agree_as_client(session: FSPSession, secret: bytes) -> None:
-    """Each side sends a nonce as a transaction; the key is made of the pre-shared secret and both."""
-    own = secrets.token_bytes(NONCE)
-    async with session.send_transaction() as transaction:
-        await transaction.send_all(own)
+async def agree_as_client(session: FSPSession, secret: bytes, own: bytes) -> None:
+    """The key is made of the pre-shared secret and a nonce of each side.
+
+    Ours travelled as the first transaction, with the confirmation of the connection; the server's is its welcome.
+    """
     _install(session, secret, own + await _receive_nonce(session))
 
 
 async def agree_as_server(session: FSPSession, secret: bytes) -> None:
-    own = secrets.token_bytes(NONCE)
-    async with session.send_transaction() as transaction:
-        await transaction.send_all(own)
-        # while the own transaction is open: its end awaits an acknowledgement, which must not come between
-        _install(session, secret, await _receive_nonce(session) + own)
+    _install(session, secret, await _receive_nonce(session) + session.welcome)
+
+
+def _nonce() -> bytes:
+    return secrets.token_bytes(NONCE)
 
 
 class FSPClient(Client):
@@ -101,17 +101,21 @@ class FSPClient(Client):
         self._secret = (Path(job.directory) / "psk").read_bytes()
         self._newest: FSPSession | None = None
 
-    async def _ready(self, session: FSPSession) -> Pipe:
-        await agree_as_client(session, self._secret)
+    async def _ready(self, session: FSPSession, own: bytes) -> Pipe:
+        await agree_as_client(session, self._secret, own)
         self._newest = session
         return _pipe(self._job, session)
 
     async def open(self) -> Pipe:
-        opening = open_fsp_session(HOST, self._job.port, service=SERVICE, settings=SETTINGS)
-        return await self._ready(await self._stack.enter_async_context(opening))
+        own = _nonce()
+        opening = open_fsp_session(HOST, self._job.port, service=SERVICE, first=own, settings=SETTINGS)
+        return await self._ready(await self._stack.enter_async_context(opening), own)
 
     async def open_another(self) -> Pipe:
-        return await self._ready(await self._endpoint.open_session(HOST, self._job.port, service=SERVICE))
+        own = _nonce()
+        return await self._ready(
+            await self._endpoint.open_session(HOST, self._job.port, service=SERVICE, first=own), own
+        )
 
     def facts(self) -> Numbers:
         if self._newest is None:
@@ -143,7 +147,7 @@ async def _handle(job: Job, secret: bytes, session: FSPSession) -> None:
 async def _server(job: Job, work: ServerWork) -> None:
     secret = (Path(job.directory) / "psk").read_bytes()
     async with open_fsp_endpoint(HOST, 0, settings=SETTINGS) as endpoint, trio.open_nursery() as nursery:
-        listener = endpoint.listen(SERVICE)
+        listener = endpoint.listen(SERVICE, welcome=_nonce)
 
         async def accept() -> None:
             while True:

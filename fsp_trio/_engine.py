@@ -144,6 +144,11 @@ class SessionEngine:
         self._connection.send(data)
         self._after(trio.current_time())
 
+    def _queue_first(self, data: bytes) -> None:
+        """A whole transaction before the handshake; the connection sends it with its confirmation (6.5)."""
+        self._connection.send(data)
+        self._newest_commit = self._connection.commit()
+
     def _commit(self) -> int:
         """End the open transaction and send what can be sent; its ordinal."""
         self._newest_commit = ordinal = self._connection.commit()
@@ -190,6 +195,12 @@ class SessionEngine:
             await self._watchers.park()
             waited = True
         return waited
+
+    def _mark_closed(self) -> None:
+        self._closed = True
+        self._arrivals.unpark_all()
+        self._room.unpark_all()
+        self._watchers.unpark_all()
 
     def _break(self, reason: int) -> None:
         """Reset the session because of what the peer did: later operations find it broken, not closed."""
@@ -302,6 +313,9 @@ class SessionEngine:
                     nursery.cancel_scope.cancel()
         finally:
             self._scope = None
+            if not self._ended:  # cancelled from outside: the endpoint is being left
+                self._mark_closed()
+                self._abort(ResetReason.APPLICATION)
             wheel = self._endpoint._wheel
             wheel.remove(self._retransmit_timer)
             wheel.remove(self._probe_timer)

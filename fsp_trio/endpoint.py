@@ -144,22 +144,28 @@ class FSPEndpoint:
         self._listeners[ultid] = listener
         return listener
 
-    async def open_session(self, host: str, port: int = DEFAULT_PORT, *, service: int = DEFAULT_PORT) -> FSPSession:
+    async def open_session(
+        self, host: str, port: int = DEFAULT_PORT, *, service: int = DEFAULT_PORT, first: bytes = b""
+    ) -> FSPSession:
         """Open a session with the service (or larger ULTID) of the endpoint at an IPv4 host and UDP port.
 
-        Returns when the peer has accepted the connection (gao-07 6.4).  FSPConnectError if it refuses or does not
+        Returns when the peer has accepted the connection (gao-07 6.4).  `first`: octets of a first transaction that
+        travels in the packets which confirm the connection (6.5), a round trip earlier than one begun afterwards;
+        at most `Settings.send_buffer` of them.  FSPConnectError if it refuses or does not
         answer within 60 seconds, OSError if `host` has no address, FSPClosedError when the endpoint is being left.
         Cancelled, it leaves nothing behind; the peer is told if it may know of the session.
         """
         addresses = await trio.socket.getaddrinfo(host, port, family=trio.socket.AF_INET, type=trio.socket.SOCK_DGRAM)
-        return await self.open_session_to(addresses[0][4], service=service)
+        return await self.open_session_to(addresses[0][4], service=service, first=first)
 
-    async def open_session_to(self, remote: Address, *, service: int = DEFAULT_PORT) -> FSPSession:
+    async def open_session_to(self, remote: Address, *, service: int = DEFAULT_PORT, first: bytes = b"") -> FSPSession:
         """As `open_session`, to an address as the port knows it: no name is resolved."""
         if self._closing:
             raise FSPClosedError("the endpoint is closed")
         if not 0 < service < 2**32:
             raise ValueError(f"a service or ULTID is between 1 and 2**32-1, not {service}")
+        if len(first) > self._settings.send_buffer:
+            raise ValueError(f"a first transaction of {len(first)} octets does not fit into the send buffer")
         await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         connection = Connection.initiate(
@@ -174,6 +180,8 @@ class FSPEndpoint:
             random=self._random,
         )
         session = FSPSession(self, connection)
+        if first:
+            session._queue_first(first)
         self._adopt(session, now)
         try:
             await session._until(lambda: connection.is_established or connection.is_over)

@@ -153,19 +153,22 @@ class FSPListener(trio.abc.Listener[FSPStream]):
         """A session for the request (5.2, 6.4), or None if the application's welcome failed."""
         endpoint = self._endpoint
         try:
-            connection = Connection.accept(
-                endpoint._revision,
-                endpoint._settings,
-                request,
-                welcome=self._welcome if isinstance(self._welcome, bytes) else self._welcome(),
-                now=now,
-                congestion=endpoint._congestion,
-                random=endpoint._random,
-            )
+            welcome = self._welcome if isinstance(self._welcome, bytes) else self._welcome()
+            if len(welcome) > endpoint._settings.max_payload:
+                raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
         except Exception:
             logger.exception("welcome failed; the request is refused")
             return None
-        session = FSPSession(endpoint, connection)
+        connection = Connection.accept(
+            endpoint._revision,
+            endpoint._settings,
+            request,
+            welcome=welcome,
+            now=now,
+            congestion=endpoint._congestion,
+            random=endpoint._random,
+        )
+        session = FSPSession(endpoint, connection, welcome)
         self._challenging.add(session)
         session._on_event = lambda: self._look_at(session)
         return session

@@ -27,6 +27,7 @@ async def open_fsp_session(
     port: int = DEFAULT_PORT,
     *,
     service: int = DEFAULT_PORT,
+    first: bytes = b"",
     settings: Settings | None = None,
     revision: str = "gao-07",
     linger: float = 2.0,
@@ -34,12 +35,13 @@ async def open_fsp_session(
     """A session with the service of the endpoint at an IPv4 host and UDP port, over a port of its own.
 
     At the end of the block the session is closed gracefully (`FSPSession.aclose`); if an exception leaves the block
-    the session is reset and the exception comes out as itself.  `linger` is that of `open_fsp_endpoint`.
-    FSPConnectError if no session comes about, OSError if `host` has no address or no local port is free.
+    the session is reset and the exception comes out as itself.  `first` is that of `FSPEndpoint.open_session`,
+    `linger` that of `open_fsp_endpoint`.  FSPConnectError if no session comes about, OSError if `host` has no address
+    or no local port is free.
     """
     async with (
         open_fsp_endpoint(ANY_ADDRESS, 0, settings=settings, revision=revision, linger=linger) as endpoint,
-        await endpoint.open_session(host, port, service=service) as session,
+        await endpoint.open_session(host, port, service=service, first=first) as session,
     ):
         yield session
 

@@ -45,10 +45,12 @@ class FSPSession(SessionEngine):
     exception it is reset instead, so that the peer cannot mistake half of a transaction for a whole one.
     """
 
-    __slots__ = ("_reader", "_receiving", "_user", "_writer")
+    __slots__ = ("_reader", "_receiving", "_user", "_writer", "welcome")
 
-    def __init__(self, endpoint: FSPEndpoint, connection: Connection) -> None:
+    def __init__(self, endpoint: FSPEndpoint, connection: Connection, welcome: bytes = b"") -> None:
         super().__init__(endpoint, connection)
+        self.welcome = welcome
+        """The octets that this end sent with ACK_CONNECT_REQ; b"" for a session opened from here."""
         self._user: FSPStream | FSPChannel | None = None
         self._reader: ReceiveTransaction | None = None
         self._writer: SendTransaction | None = None
@@ -132,6 +134,8 @@ class FSPSession(SessionEngine):
         """
         self._check_unclosed()
         self._check_unused()
+        if self._connection.failure is not None and not self._connection.readable:
+            self._raise_broken()
         if self._receiving or (self._reader is not None and not (self._reader.ended or self._reader.closed)):
             raise FSPBusyError("the incoming transaction has not been read to its end")
         self._receiving = True
@@ -283,12 +287,6 @@ class FSPSession(SessionEngine):
         if kind is not None:
             self.reset()
         await self.aclose()
-
-    def _mark_closed(self) -> None:
-        self._closed = True
-        self._arrivals.unpark_all()
-        self._room.unpark_all()
-        self._watchers.unpark_all()
 
     def _shut_down(self) -> bool:
         """Commit what is open and ask for the graceful end; True if what is open can be committed no more."""

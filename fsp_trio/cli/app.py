@@ -132,7 +132,7 @@ def _target(text: str, common: Common) -> tuple[str, int]:
         raise click.BadParameter(str(error), param_hint="HOST") from None
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(no_args_is_help=False, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fsp_trio.__version__, prog_name="fsp-trio")
 def fsp() -> None:
     """Files, echo and ping over the Flexible Session Protocol (FSP)."""

@@ -61,7 +61,7 @@ class Reporter:
         self._complain(f"fsp-trio: {text}")
 
     def _complain(self, line: str) -> None:
-        if self._progress is not None and self._console.file is self._err:
+        if self._progress is not None and self._err.isatty():  # the same terminal, where the bar moves out of the way
             self._progress.console.print(printable(line), soft_wrap=True)
         else:
             _write_line(self._err, printable(line))

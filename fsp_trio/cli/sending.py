@@ -13,7 +13,7 @@ import trio
 
 from fsp_trio._groups import unwrapped
 from fsp_trio.cli.connection import Common, opened
-from fsp_trio.cli.exits import CommandError
+from fsp_trio.cli.exits import CommandError, Exit
 from fsp_trio.cli.protocol import (
     CHUNK,
     DIGEST_SIZE,
@@ -72,8 +72,11 @@ async def send_file(session: FSPSession, path: Path, reporter: Reporter, timeout
         content = _Content(session, file, size)
         with reporter.transfer(path.name, size) as advance, unwrapped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(content.send, advance)
-                verdict = await _verdict(session)
+                with trio.CancelScope() as patience:
+                    nursery.start_soon(content.send, advance, patience)
+                    verdict = await _verdict(session)
+                if patience.cancelled_caught:
+                    raise CommandError("the receiver does not say what became of the file", Exit.UNREACHABLE)
                 content.stop()
     return content.result(path.name, verdict)
 
@@ -96,7 +99,12 @@ class _Content:
         """The receiver has given its verdict: whatever is not yet sent is of no use."""
         self._stopped = True
 
-    async def send(self, advance: Advance) -> None:
+    async def send(self, advance: Advance, patience: trio.CancelScope) -> None:
+        """Send the content; from its end on the receiver has `patience`."""
+        await self._send(advance)
+        patience.deadline = trio.current_time() + STORING_TIMEOUT
+
+    async def _send(self, advance: Advance) -> None:
         async with self._session.send_transaction() as transaction:
             while self._left and not self._stopped:
                 chunk = await trio.to_thread.run_sync(self._read)

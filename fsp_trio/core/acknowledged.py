@@ -41,8 +41,8 @@ class Acknowledged(Outgoing):
         self._acknowledged(result, now)
 
     def _acknowledged(self, result: Acknowledgement, now: float) -> None:
-        if result.octets or result.payload:
-            self._last_acknowledged_at = now
+        if result.progress:
+            self._last_acknowledged_at = max(self._last_acknowledged_at, now)
             self.rtt.progress()
             self.macroflow.acknowledged(result.octets, self.rtt.srtt, now)
             self._blocked_until = math.inf
@@ -59,6 +59,8 @@ class Acknowledged(Outgoing):
         if self._happen(Event.RCV_ACK_FLUSH) is None:
             return
         self._unflushed = None
+        self._last_acknowledged_at = now
+        self.rtt.progress()  # its repeats doubled the time-out, although it had arrived (B10)
         if self._committing:
             self.committed = self._committing
             self._committing = 0

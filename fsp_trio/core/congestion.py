@@ -20,6 +20,8 @@ PACING_GAIN = 1.25
 SLOW_START_GAIN = 2.0
 PACING_QUANTUM = 0.002
 """Seconds of sending that may leave at once: timers are no finer than about a millisecond."""
+UNMEASURED_WAIT = 0.1
+"""Seconds between looks at a congestion window that others share, while its round trip is unknown."""
 MAXIMUM_MACROFLOWS = 1024
 
 
@@ -59,8 +61,8 @@ class Macroflow:
 
     # sending
 
-    def allowance(self, now: float) -> int:
-        """Octets that may leave now."""
+    def allowance(self, now: float, size: int = SEGMENT) -> int:
+        """Octets that may leave now, in datagrams of `size`."""
         room = self.cwnd - self.in_flight
         if room <= 0:
             return 0
@@ -68,7 +70,7 @@ class Macroflow:
             return int(room)
         if now > self.credit_at:
             rate = self.rate
-            depth = max(INITIAL_WINDOW, rate * PACING_QUANTUM)
+            depth = max(INITIAL_WINDOW, size, rate * PACING_QUANTUM)
             self.credit = min(depth, self.credit + rate * (now - self.credit_at))
             self.credit_at = now
         return int(min(room, self.credit))
@@ -79,11 +81,13 @@ class Macroflow:
         gain = SLOW_START_GAIN if self.cwnd < self.ssthresh else PACING_GAIN
         return gain * self.cwnd / self.srtt
 
-    def wait(self) -> float:
-        """Seconds until it is worth asking again after `allowance` gave too little."""
-        if self.srtt <= 0.0 or self.cwnd - self.in_flight < SEGMENT:
-            return max(self.srtt / 2, 0.005)
-        return max((SEGMENT - self.credit) / self.rate, 0.001)
+    def wait(self, size: int = SEGMENT) -> float:
+        """Seconds until it is worth asking again after `allowance` gave too little for a datagram of `size`."""
+        if self.cwnd - self.in_flight < size:
+            if self.members <= 1:
+                return math.inf  # only the asker's own acknowledgements and time-outs make room
+            return max(self.srtt / 2, 0.005) if self.srtt > 0.0 else UNMEASURED_WAIT
+        return max((size - self.credit) / self.rate, 0.001)
 
     def sent(self, octets: int) -> None:
         self.in_flight += octets
@@ -98,7 +102,8 @@ class Macroflow:
     def acknowledged(self, octets: int, srtt: float, now: float) -> None:
         limited = self.in_flight * 2 >= self.cwnd
         self.in_flight -= octets
-        self.srtt = srtt
+        if srtt > 0.0:  # not every connection of the path has measured already
+            self.srtt = srtt
         if not limited:  # an application that does not use its window does not earn a larger one
             return
         if self.cwnd < self.ssthresh:

@@ -167,7 +167,7 @@ class Connection(Handshake):
             self._happen(Event.SHUTDOWN)
             self.closed_confirmed = self.undelivered == 0
             return self._closed(now)
-        if self._own_open or self.state in CONNECTING:
+        if self._own_open:
             self.commit()
         self._shutdown_requested = True
         return None
@@ -190,15 +190,16 @@ class Connection(Handshake):
             self._probe_at,
             self._close_at,
             self._retransmission_deadline(),
-            self.last_heard + self.idle_timeout,
         )
         if self._repeats and self._blocked_until == math.inf:
             return 0.0
         if self.state is State.CHALLENGING:
             return min(deadline, self._handshake_deadline)
+        if self.state is State.PRE_CLOSED:
+            return deadline
         if self.is_committing:
-            return min(deadline, self.last_heard + self.revision.commit_abort)
-        return deadline
+            deadline = min(deadline, self.last_heard + self.revision.commit_abort)
+        return min(deadline, self.last_heard + self.idle_timeout)
 
     @property
     def idle_timeout(self) -> float:
@@ -213,7 +214,7 @@ class Connection(Handshake):
         if now >= self._close_at:  # 12.4, B8
             self._happen(Event.TRANSIENT_TIMEOUT)
             return self._closed(now)
-        if now >= self.last_heard + self.idle_timeout:  # 12.5, M42
+        if now >= self.last_heard + self.idle_timeout and self.state is not State.PRE_CLOSED:  # 12.5, M42
             return self._fail(Event.IDLE_TIMEOUT, FailureKind.IDLE_TIMEOUT, ResetReason.TIMED_OUT, now)
         if self.is_committing and now >= self.last_heard + self.revision.commit_abort:  # 12.3, B7
             return self._fail(Event.COMMIT_TIMEOUT, FailureKind.COMMIT_TIMEOUT, ResetReason.TIMED_OUT, now)

@@ -20,7 +20,9 @@ from fsp_trio.revisions.states import CONNECTING, Event, State
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.gao import ULTID_PAIR
 from fsp_trio.wire.packets import (
+    FLAG_CPR,
     FLAG_EOT,
+    FLAG_MIND,
     AckInitConnect,
     ConnectRequest,
     InitConnect,
@@ -226,7 +228,8 @@ class Handshake(Incoming):
         if packet.initial_sn != first.initial_sn:
             return self.statistics.drop("initial-sn")
         self._urgent = [self._handshake_datagram]
-        self.sent.blocks[0].times += 1  # Karn: no sample from it (M14)
+        for block in self.sent.blocks:
+            block.times += 1  # Karn: no sample from it (M14)
         return None
 
     def _take_acceptance_untrusted(self, datagram: bytes, source: Address, now: float) -> None:
@@ -255,6 +258,8 @@ class Handshake(Incoming):
                 self.codec.extensions(body[: offset - 24])
             except MalformedPacket as malformed:
                 return drop(malformed.reason)
+        if flags & (FLAG_MIND | FLAG_CPR):
+            return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)  # F5
         payload = body[offset - 24 :]
         if self._handshake_times == 1:
             self._handshake_samples.append(now - self._handshake_sent_at)

@@ -130,6 +130,7 @@ class Incoming(Acknowledged):
             self.last_heard = now
             self._address_newest = ((expected - 1) & MASK, 0)
             self._peer_open = True
+            self._old_key_answer = False
             self._take_acknowledgement(acknowledgement, window, now)
             self._shift_snack(now)
             self._acknowledge_often(expected)
@@ -189,7 +190,7 @@ class Incoming(Acknowledged):
 
     def _authentic(self, sn: int, serial: int, source: Address, flags: int, now: float, *, follows: bool) -> None:
         """A packet proved to be the peer's: note when, from where, and its congestion flags."""
-        self.last_heard = now
+        self.last_heard = max(self.last_heard, now)  # a packet kept unopened came earlier (F2)
         newest_sn, newest_serial = self._address_newest
         later = sub(sn, newest_sn)
         if later > 0 or (later == 0 and sub(serial, newest_serial) > 0):  # 10.3, B15
@@ -365,10 +366,11 @@ class Incoming(Acknowledged):
             last = self._unflushed
             self.closed_confirmed = last is None or sub(self.sent.una, last.sn) >= 0
             return self._closed(now)
+        if self._committing and self.sent.una == self.sent.next_sn:
+            self.committed = self._committing  # it has all arrived, only ACK_FLUSH was lost
         self.undelivered = self.queue.octets + self.sent.payload
         self.queue.clear()
         self.macroflow.forgotten(self.sent.clear())
-        self.sent.una = self.sent.next_sn
         self._unflushed = None
         self._repeats = []
         if self._shutdown_requested:

@@ -106,12 +106,16 @@ class Outgoing(Link):
         batch = self._urgent
         self._urgent = []
         self._blocked_until = math.inf
-        if (self.has_windows and not self.is_over) or self._ack_now:
+        if self.has_windows and (not self.is_over or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
                 self._acknowledge_now(batch, now)
             if self._repeats:
                 self._repeat(batch, now)
             self._send_new(batch, now)
+            if self._probe_at <= now:
+                self._probe_at = math.inf  # nothing wants to be sent any more
+        else:
+            self._ack_now = False
         if batch:
             statistics = self.statistics
             statistics.packets_sent += len(batch)
@@ -155,11 +159,11 @@ class Outgoing(Link):
             return 1
         self._probe_at = math.inf
         size = self.settings.max_payload + NORMAL_HEADER + 8
-        allowance = self.macroflow.allowance(now) // size
+        allowance = self.macroflow.allowance(now, size) // size
         if allowance == 0:
             if not self.sent.blocks and self.macroflow.in_flight == 0:
                 return 1
-            self._wait_until(now + self.macroflow.wait())
+            self._wait_until(now + self.macroflow.wait(size))
             return 0
         return min(room, allowance)
 
@@ -318,11 +322,21 @@ class Outgoing(Link):
         """Packets whose retransmission time-out is over (8.5.4)."""
         timeout = self.rtt.timeout
         limit = now - timeout + 1e-9
-        due = [block for block in self.sent.blocks if block.sent_at <= limit and not block.acknowledged]
+        due = [block for block in self.sent.blocks if block.sent_at <= limit and not self._settled(block)]
         last = self._unflushed
         if last is not None and sub(last.sn, self.sent.una) < 0 and last.sent_at <= limit:
             due.append(last)
         return due
+
+    def _settled(self, block: Block) -> bool:
+        """The packet needs no repeat, even if it is late.
+
+        The first one does although a SNACK that came late may have told that it arrived: only its repeat draws
+        a new acknowledgement if the last one was lost.
+        """
+        if sub(block.sn, self.sent.una) < 0:
+            return block is not self._unflushed
+        return block.acknowledged and block is not self.sent.blocks[0]
 
     def _retransmission_deadline(self) -> float:
         if self._repeats or self.state is State.CHALLENGING:  # B4: ACK_CONNECT_REQ is repeated on request only
@@ -353,9 +367,10 @@ class Outgoing(Link):
         repeated = 0
         waiting = self._repeats
         for position, block in enumerate(waiting):
-            if block.acknowledged or (sub(block.sn, sent.una) < 0 and block is not self._unflushed):
+            if self._settled(block) or now - block.sent_at < self.rtt.rto - 1e-9:  # which may have grown meanwhile
                 continue
-            if repeated >= limit or (repeated and self.macroflow.allowance(now) < len(block.datagram)):
+            size = len(block.datagram)
+            if repeated >= limit or (repeated and self.macroflow.allowance(now, size) < size):
                 self._repeats = waiting[position:]
                 self._wait_until(now + self.settings.timers.granularity)
                 break

@@ -82,8 +82,9 @@ class ReceiveWindow:
         self.latest_at = arrived
 
     def deliver(self, payload: bytes, ends: bool) -> None:
-        self.ready.append((payload,) if ends else payload)
-        self.ready_octets += len(payload)
+        if payload or ends:  # an empty PURE_DATA is nothing to read (M16)
+            self.ready.append((payload,) if ends else payload)
+            self.ready_octets += len(payload)
 
     # leaving
 

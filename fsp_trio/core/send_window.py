@@ -46,6 +46,8 @@ class Acknowledgement:
     """Octets of payload that are now acknowledged for good."""
     octets: int = 0
     """Octets of datagrams that left the path."""
+    progress: bool = False
+    """It told of a packet that was not acknowledged before."""
     loss_sent_at: float = -math.inf
     """When the newest packet that is now taken for lost was sent."""
 
@@ -176,6 +178,7 @@ class SendWindow:
                 block.in_flight = False
         self.una = expected
         self.payload -= payload
+        result.progress = True
         result.payload += payload
         result.octets += octets
         assert block is not None
@@ -201,6 +204,7 @@ class SendWindow:
                 block = self.blocks[i]
                 if not block.acknowledged:
                     block.acknowledged = True
+                    result.progress = True
                     self.payload -= len(block.payload)
                     result.payload += len(block.payload)
                     if block.in_flight:
@@ -214,15 +218,10 @@ class SendWindow:
                 break
         return True
 
-    def first_unacknowledged(self) -> Block | None:
-        for block in self.blocks:
-            if not block.acknowledged:
-                return block
-        return None
-
     def clear(self) -> int:
         """Forget all packets; the octets of datagrams that were in flight."""
         octets = sum(len(block.datagram) for block in self.blocks if block.in_flight)
         self.blocks.clear()
         self.payload = 0
+        self.una = self.next_sn
         return octets

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from fsp_trio.core.connection import Connection
+from fsp_trio.core.failure import KeyInstallationRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,8 @@ class Application:
                 return False
             if self._written < len(step.data):
                 return self._send(step.data, commit=False)
-            self._install(step.key)
+            if not self._install(step.key):
+                return False
             self._commit()
             return True
         if not self._began:
@@ -175,17 +177,24 @@ class Application:
             self._began = True
         if not heard or (step.order is Order.AFTER_FLUSH and self.connection.committed < self._last_ordinal):
             return False
+        if not self._install(step.key):
+            return False
         self._began = False
-        self._install(step.key)
         self._position += 1
         self._written = 0
         return True
 
-    def _install(self, key: Key) -> None:
-        if key.mode == "mac":
-            self.connection.install_key(key.material, mode="mac")
-        else:
-            self.connection.install_key(key.material, key_bits=key.bits)
+    def _install(self, key: Key) -> bool:
+        """False if the key before has not yet taken effect: a second one may be installed a little later (B13)."""
+        try:
+            if key.mode == "mac":
+                self.connection.install_key(key.material, mode="mac")
+            else:
+                self.connection.install_key(key.material, key_bits=key.bits)
+        except KeyInstallationRefused as refused:
+            assert "has not yet taken effect" in str(refused), refused
+            return False
+        return True
 
     def _end(self, now: float) -> None:
         connection, plan = self.connection, self.plan

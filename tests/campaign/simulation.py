@@ -30,7 +30,7 @@ NUMBER = CODEC.op_codes
 IN_BAND = {NUMBER[op] for op in (Op.ACK_CONNECT_REQ, Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.RELEASE)}
 OUT_OF_BAND = {NUMBER[op] for op in (Op.KEEP_ALIVE, Op.ACK_FLUSH)}
 CHECKSUMMED = {NUMBER[op] for op in (Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST)}
-STILLSTAND = 2_000
+STILLSTAND = 200
 """Steps without the clock moving after which a connection is held to be in a loop."""
 LONGEST = 100_000.0
 ATTEMPTS = 30
@@ -46,6 +46,8 @@ class Conditions:
     flip: float
     delay: float
     jitter: float
+    congested: float
+    """How often ECN Congestion Experienced is set."""
     grid: float
     """Arrivals are rounded up to multiples of it, so that several come at once; 0: they are not."""
 
@@ -79,13 +81,14 @@ class Record:
 def conditions_of(rng: random.Random) -> Conditions:
     kind = rng.random()
     if kind < 0.1:
-        return Conditions(0.0, 0.0, 0.0, rng.uniform(0.001, 0.2), 0.0, rng.choice([0.0, 0.002]))
+        return Conditions(0.0, 0.0, 0.0, rng.uniform(0.001, 0.2), 0.0, 0.0, rng.choice([0.0, 0.002]))
     return Conditions(
         loss=rng.uniform(0.0, 0.4),
         duplicate=rng.choice([0.0, rng.uniform(0.0, 0.3)]),
         flip=rng.choice([0.0, rng.uniform(0.0, 0.1)]),
         delay=rng.uniform(0.001, 0.2),
         jitter=rng.choice([0.0, rng.uniform(0.0, 0.05), rng.uniform(0.0, 1.0)]),
+        congested=rng.choice([0.0, 0.0, 0.02]),
         grid=rng.choice([0.0, 0.005, 0.05]),
     )
 
@@ -101,7 +104,7 @@ def settings_of(rng: random.Random, rekey_after: int | None) -> Settings:
 
 
 def size_of(rng: random.Random) -> int:
-    return int(rng.choice([0, 1, rng.uniform(1, 2_000), rng.uniform(1, 20_000), rng.uniform(1, 200_000) ** rng.random()]))
+    return int(rng.choice([0, 1, *(rng.uniform(1, most) for most in (500, 2_000, 2_000, 20_000, 20_000, 200_000))]))
 
 
 def plans_of(rng: random.Random) -> dict[str, Plan]:
@@ -322,10 +325,18 @@ class Simulation:
                 record.fate += ", nobody there"
                 continue
             if record.fate == "under way":
-                record.fate = "arrived"
+                record.fate = "arrived" if self._can_open(name, record) else "no key for it yet"
             taken.append(record.datagram)
         if taken:
-            end.receive(taken, source, self.now)
+            end.receive(taken, source, self.now, self._rng.random() < self.conditions.congested)
+
+    def _can_open(self, name: str, record: Record) -> bool:
+        """The receiver has installed the key under which the sender has sealed this."""
+        if not all(end.has_windows for end in self.ends.values()):
+            return True
+        sn = record.numbers[0]
+        era = self.ends[record.sender].keyring.sending.era(sn)
+        return era.secret.mode == self.ends[name].keyring.receiving.era(sn).secret.mode
 
     def _hand_server(self, records: list[Record]) -> None:
         source = ("client", 2)

@@ -105,7 +105,7 @@ async def test_a_cancelled_send_has_sent_nothing(autojump_clock: MockClock) -> N
 
 
 async def test_many_small_values_wait_too(autojump_clock: MockClock) -> None:
-    async with SimulatedNetwork(0, Impairment(delay=30)) as network, session_pair(network) as (a, b):
+    async with SimulatedNetwork(0, Impairment(delay=5)) as network, session_pair(network) as (a, b):
         sender, receiver = a.channel(), b.channel()
         sent = 0
 
