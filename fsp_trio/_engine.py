@@ -319,8 +319,8 @@ class SessionEngine:
             wheel = self._endpoint._wheel
             wheel.remove(self._retransmit_timer)
             wheel.remove(self._probe_timer)
-            self._inbox.close()
-            self._inbox_end.close()
+            for channel in (self._inbox, self._inbox_end, self._doorbell, self._doorbell_end):
+                channel.close()
 
     async def _receive_pump(self) -> None:
         connection = self._connection

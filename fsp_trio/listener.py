@@ -33,8 +33,11 @@ logger = logging.getLogger("fsp_trio.listener")
 class FSPListener(trio.abc.Listener[FSPStream]):
     """Sessions that peers open to one listening ULTID; made by `FSPEndpoint.listen`.
 
-    Until a peer has confirmed that it is where it says it is, nothing is kept of it (gao-07 6.2); from then on it
-    counts against the backlog until it is accepted.  Works with `trio.serve_listeners`.
+    Until a peer has shown a cookie that this listener gave out nothing is kept of it (gao-07 6.2); from then on it
+    counts against the backlog until it is accepted.
+
+    Works with `trio.serve_listeners`, which closes each stream forcefully when its handler returns: for FSP that is
+    a RESET, so the handler has to close the stream itself, best with `async with stream`.
     """
 
     def __init__(

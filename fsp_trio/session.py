@@ -243,7 +243,9 @@ class FSPSession(SessionEngine):
         told that nothing more comes.  It returns when the peer's protocol engine has acknowledged all of it and,
         if the peer's own newest transaction is complete, confirmed the end of the session.  It does not wait for
         the peer's application: if the peer's transaction is still open the session lingers in the background, at
-        most 60 seconds, and data that still arrives, or waits unread, makes it a RESET.
+        most 60 seconds, and octets of it that still arrive, or wait unread, make it a RESET.  Whole transactions of
+        the peer that nobody has read are thrown away, though the peer knows them as committed; and a peer that has
+        not begun to answer can do so no more (9.2).
 
         Tasks that are blocked in the session get FSPClosedError.  FSPBrokenError if the session breaks before all
         was acknowledged, unless an operation has said so already.  A cancelled `aclose` resets the session at once

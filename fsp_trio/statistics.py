@@ -87,6 +87,7 @@ class EndpointStatistics:
     tombstones: int
     """Dead connections that still answer their peers (M35, M41), and ULTIDs not to be used again yet (M49)."""
     listeners: int
+    """Listeners that are open."""
     inbox_drops: int
     """Datagrams dropped because a session's inbox was full."""
     challenges: int

@@ -59,7 +59,8 @@ class SendTransaction(trio.abc.SendStream):
 
         CommitTimeout if nothing is acknowledged for 30 seconds (8.4.4): the session lives on.  FSPBrokenError if it
         breaks before, FSPClosedError if this end closes the session meanwhile.  The end is queued before the
-        first wait: a cancelled `commit` loses nothing but the news of the acknowledgement.  Idempotent.
+        first wait, so a `commit` cancelled while it waits loses nothing but the news of the acknowledgement; one
+        called in a scope that is cancelled already has done nothing.  Idempotent.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self.ended:

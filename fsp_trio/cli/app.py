@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,11 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code.  Nothing is raised, and errors are one line on stderr."""
     try:
         fsp.main(list(sys.argv[1:] if arguments is None else arguments), "fsp-trio", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # nobody reads stdout any more: let the interpreter's last flush go nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
     except BaseException as error:
         message, code = explain(error)
         if message != ALREADY_TOLD:

@@ -12,10 +12,12 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
+import trio.abc
 
 from fsp_trio._groups import unwrapped
 from fsp_trio.cli.statistics import format_octets
@@ -61,23 +63,27 @@ class _End:
         """RuntimeError if it exits with another code than 0."""
         command = [*_COMMAND, *self._arguments]
         print(f"$ fsp-trio {' '.join(self._arguments)}", flush=True)
-        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert process.stdout is not None
+        start = partial(trio.run_process, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         try:
-            buffer = ""
-            async for data in process.stdout:
-                *lines, buffer = (buffer + data.decode("utf-8", "replace")).split("\n")
-                for line in lines:
-                    self._show(line)
-            if buffer:
-                self._show(buffer)
-            code = await process.wait()
+            async with trio.open_nursery() as nursery:
+                process: trio.Process = await nursery.start(start)
+                assert process.stdout is not None
+                async with process.stdout:
+                    await self._relay(process.stdout)
+                code = await process.wait()
         finally:
             self._said.set()
-            if process.returncode is None:
-                process.kill()
         if code:
             raise RuntimeError(f"{self._name} exited with code {code}")
+
+    async def _relay(self, output: trio.abc.ReceiveStream) -> None:
+        rest = ""
+        async for data in output:
+            *lines, rest = (rest + data.decode("utf-8", "replace")).split("\n")
+            for line in lines:
+                self._show(line)
+        if rest:
+            self._show(rest)
 
     def _show(self, line: str) -> None:
         print(f"{self._name:>8} | {line}", flush=True)

@@ -27,10 +27,11 @@ async def echo(
     common: Common, reporter: Reporter, *, task_status: trio.TaskStatus[FSPListener] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until cancelled."""
-    async with listening(common, reporter) as listener, trio.open_nursery() as nursery:
-        task_status.started(listener)
-        while True:
-            nursery.start_soon(_serve, await listener.accept_session(), common, reporter)
+    with unwrapped():
+        async with listening(common, reporter) as listener, trio.open_nursery() as nursery:
+            task_status.started(listener)
+            while True:
+                nursery.start_soon(_serve, await listener.accept_session(), common, reporter)
 
 
 async def _serve(session: FSPSession, common: Common, reporter: Reporter) -> None:

@@ -73,6 +73,8 @@ def explain(error: BaseException) -> tuple[str, Exit]:
             return str(error), error.code
         case Interrupted() | KeyboardInterrupt() | click.Abort():
             return "interrupted", Exit.INTERRUPTED
+        case SystemExit():  # click's own way out when nobody reads stdout any more
+            return ALREADY_TOLD, Exit.FAILED
         case click.ClickException():
             return _one_line(error.format_message()), Exit.USAGE
         case KeyAgreementTimeout():

@@ -121,8 +121,9 @@ def _text(octets: bytes) -> str:
 
 async def send_message(session: FSPSession, message: bytes) -> None:
     """One transaction, acknowledged."""
-    async with session.send_transaction() as transaction:
-        await transaction.send_all(message)
+    transaction = session.send_transaction()
+    await transaction.send_all(message)
+    await transaction.commit()
 
 
 async def read_message(session: FSPSession, limit: int) -> bytes:

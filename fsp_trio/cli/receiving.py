@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from fsp_trio._groups import unwrapped
 from fsp_trio.cli.connection import Common, accept_key, listening, refuse_key
 from fsp_trio.cli.exits import ALREADY_TOLD, CommandError, Exit, explain
 from fsp_trio.cli.names import UnusableName, safe_name
@@ -46,14 +47,13 @@ async def receive_files(
 
     With `once` CommandError, or what broke the session, if not every file was stored.
     """
-    async with listening(common, reporter) as listener, trio.open_nursery() as nursery:
-        task_status.started(listener)
-        while True:
-            session = await listener.accept_session()
-            if once:
-                await Reception(session, store, common, reporter).run()
-                return
-            nursery.start_soon(_serve, session, store, common, reporter)
+    with unwrapped():
+        async with listening(common, reporter) as listener, trio.open_nursery() as nursery:
+            task_status.started(listener)
+            while not once:
+                session = await listener.accept_session()
+                nursery.start_soon(_serve, session, store, common, reporter)
+            await Reception(await listener.accept_session(), store, common, reporter).run()
 
 
 async def _serve(session: FSPSession, store: Store, common: Common, reporter: Reporter) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,6 +27,7 @@ from fsp_trio.cli.protocol import (
 )
 from fsp_trio.cli.reporting import Advance, Reporter
 from fsp_trio.cli.statistics import FileResult, Summary, format_octets
+from fsp_trio.errors import FSPBrokenError
 from fsp_trio.session import FSPSession
 
 __all__ = ["send_files"]
@@ -101,21 +103,23 @@ class _Content:
 
     async def send(self, advance: Advance, patience: trio.CancelScope) -> None:
         """Send the content; from its end on the receiver has `patience`."""
-        await self._send(advance)
+        with suppress(FSPBrokenError):  # whoever waits for the verdict tells of it
+            await self._send(advance)
         patience.deadline = trio.current_time() + STORING_TIMEOUT
 
     async def _send(self, advance: Advance) -> None:
-        async with self._session.send_transaction() as transaction:
-            while self._left and not self._stopped:
-                chunk = await trio.to_thread.run_sync(self._read)
-                if not chunk:
-                    return  # shorter than it was: the receiver will find it damaged
-                await transaction.send_all(chunk)
-                self._left -= len(chunk)
-                advance(len(chunk))
-            if not self._left:
-                await transaction.send_all(self._hash.digest())
-                self._complete = True
+        transaction = self._session.send_transaction()
+        while self._left and not self._stopped:
+            chunk = await trio.to_thread.run_sync(self._read)
+            if not chunk:
+                break  # shorter than it was: the receiver will find it damaged
+            await transaction.send_all(chunk)
+            self._left -= len(chunk)
+            advance(len(chunk))
+        if not self._left:
+            await transaction.send_all(self._hash.digest())
+            self._complete = True
+        await transaction.commit()
 
     def _read(self) -> bytes:
         chunk = self._file.read(min(CHUNK, self._left)) or b""

@@ -184,13 +184,16 @@ class Connection(Handshake):
             return math.inf
         if self.state in CONNECTING:
             return min(self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval)
-        deadline = min(
-            self._snack_at,
-            self._blocked_until,
-            self._probe_at,
-            self._close_at,
-            self._retransmission_deadline(),
-        )
+        deadline = self._snack_at
+        if self._blocked_until < deadline:
+            deadline = self._blocked_until
+        if self._probe_at < deadline:
+            deadline = self._probe_at
+        if self._close_at < deadline:
+            deadline = self._close_at
+        retransmission = self._retransmission_deadline()
+        if retransmission < deadline:
+            deadline = retransmission
         if self._repeats and self._blocked_until == math.inf:
             return 0.0
         if self.state is State.CHALLENGING:

@@ -7,15 +7,26 @@ from dataclasses import dataclass
 
 
 class FailureKind(enum.Enum):
+    """Why a connection ended otherwise than by a graceful end; the value is that in words."""
+
     RESET_BY_PEER = "reset by the peer"
+    """RESET arrived (gao-07 4.9, 12.7)."""
     RESET_LOCALLY = "reset by this end"
+    """The application called `reset`, or the peer broke one of this end's limits."""
     REFUSED = "refused by the peer"
+    """RESET answered the connection request (6.4)."""
     HANDSHAKE_TIMEOUT = "no answer to the connection request"
+    """60 seconds without a connection (6.6, 12.1)."""
     COMMIT_TIMEOUT = "nothing heard from the peer while committing"
+    """5 minutes without a packet while an acknowledgement was due (12.3, B7)."""
     IDLE_TIMEOUT = "nothing heard from the peer"
+    """`Settings.idle_timeout` without an authentic packet (12.5, M42)."""
     KEY_EXHAUSTED = "the session key reached the end of its life"
+    """A MAC key was applied 2^30 times (12.6), or the out-of-band serials are used up (N4)."""
     FORGERIES = "too many packets failed their integrity check"
+    """`Settings.forgery_budget` was spent (8.1, F7)."""
     UNSUPPORTED = "the peer used a feature that this end does not have"
+    """Minimal delay or compression (4.6, F5)."""
 
 
 class ResetReason(enum.IntEnum):
@@ -23,14 +34,23 @@ class ResetReason(enum.IntEnum):
 
     UNSPECIFIED = 0
     APPLICATION = 1
+    """`reset` without another reason, or a block left by an exception."""
     REJECTED = 2
+    """`admit` said no, or the listener was closed before the session was accepted."""
     NO_RESOURCES = 3
+    """The backlog was full, or `welcome` failed."""
     TIMED_OUT = 4
+    """One of the time-outs of gao-07 section 12."""
     KEY_EXHAUSTED = 5
+    """A key, or what makes its nonces, reached the end of its life, or met too many forgeries."""
     UNREAD_DATA = 6
+    """Octets came for an application that had closed the session already."""
     UNSUPPORTED = 7
+    """The peer used minimal delay or compression (F5)."""
     MESSAGE_TOO_LONG = 8
+    """A channel met a value longer than its `max_value_size`."""
     PROTOCOL_ERROR = 9
+    """For applications whose peer does not keep to their own protocol; the library does not use it."""
 
 
 @dataclass(frozen=True, slots=True)

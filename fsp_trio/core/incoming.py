@@ -136,11 +136,6 @@ class Incoming(Acknowledged):
             self._acknowledge_often(expected)
         return count
 
-    def _acknowledge_often(self, expected: int) -> None:
-        """A quarter of the receive capacity came since the last SNACK: the next cannot wait for a round trip (F1)."""
-        if sub(expected, self.told_expected) * 4 >= self.received.capacity:
-            self._ack_now = True
-
     # one packet, any kind
 
     def _receive_one_untrusted(self, datagram: bytes, source: Address, now: float) -> None:

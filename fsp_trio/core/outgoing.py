@@ -12,6 +12,7 @@ from fsp_trio.core.send_window import Block
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import (
     CONNECTED,
+    OVER,
     OWN_COMMITTED,
     OWN_COMMITTING,
     OWN_OPEN,
@@ -22,10 +23,13 @@ from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.packets import FLAG_EOT, Op, SinkParameter
 from fsp_trio.wire.serial import sub
 
+MAY_SEND = OWN_OPEN | OWN_COMMITTED
 BATCH = 122
 """Most new packets in one batch: twice what one call with segmentation offload takes."""
 MAXIMUM_REPEATS = 64
 """Most repeats in one batch."""
+FIRST_SNACK_AFTER = 8
+"""Packets after which the first SNACK of a run leaves at once (F1)."""
 NO_SINK = SinkParameter(bytes(4), NO_PREFIXES)
 
 
@@ -53,6 +57,7 @@ class Outgoing(Link):
         "_repeats_allowed",
         "_shutdown_requested",
         "_snack_at",
+        "_snack_every",
         "_snack_sent_at",
         "_switch_after",
         "_unflushed",
@@ -86,6 +91,7 @@ class Outgoing(Link):
         self._repeats_allowed = 1
         self._shutdown_requested = False
         self._snack_at = math.inf
+        self._snack_every = FIRST_SNACK_AFTER
         self._snack_sent_at = -math.inf
         self._unflushed: Block | None = None
         """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
@@ -106,8 +112,10 @@ class Outgoing(Link):
         batch = self._urgent
         self._urgent = []
         self._blocked_until = math.inf
-        if self.has_windows and (not self.is_over or (self._ack_now and self.state is State.CLOSED)):
+        if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
+                if not self._ack_now:
+                    self._snack_every = FIRST_SNACK_AFTER  # packets come slowly
                 self._acknowledge_now(batch, now)
             if self._repeats:
                 self._repeat(batch, now)
@@ -130,17 +138,17 @@ class Outgoing(Link):
     # in-band packets
 
     def _send_new(self, batch: list[bytes], now: float) -> None:
-        while self.state in OWN_OPEN or self.state in OWN_COMMITTED:
+        pieces = self.queue.pieces
+        while self.state in MAY_SEND:
             if self._announce_key and self.state in OWN_COMMITTED:
-                if self.queue and self.queue.pieces[0].data:
-                    self._announce_key = False  # data comes first under the new key
-                elif not self._send_control(batch, Op.NULCOMMIT, now):
+                if not (pieces and pieces[0].data):  # else data comes first under the new key
+                    if self._send_control(batch, Op.NULCOMMIT, now):
+                        self._announce_key = False
                     return
-                else:
-                    self._announce_key = False
-                    continue
-            if not self.queue:
-                self._send_release(batch, now)
+                self._announce_key = False
+            if not pieces:
+                if self._shutdown_requested:
+                    self._send_release(batch, now)
                 return
             if not self._fill(batch, now):
                 return
@@ -194,9 +202,9 @@ class Outgoing(Link):
         admitted = min(admitted, run)
         seal = protection.seal
         ids = self._ids
-        op_code = codes[Op.PERSIST] if self.state in OWN_COMMITTED else codes[Op.PURE_DATA]
         pure_data = codes[Op.PURE_DATA]
         starts = self.state in OWN_COMMITTED
+        op_code = codes[Op.PERSIST] if starts else pure_data
         ended = None
         datagrams: list[bytes] = []
         payloads = queue.cut_full(limit, admitted) if queue.octets > limit else []
@@ -221,26 +229,21 @@ class Outgoing(Link):
         sent.next_sn = sn
         sent.payload += octets - count * (NORMAL_HEADER + ULTID_PAIR)
         batch += datagrams
-        self._told_in_band(expected, window)
+        self._told(expected, window)
         self._account(count, octets)
         if ended is not None:
             self._happen(Event.FLUSH)
             self._end_sent(sent.blocks[-1], ended.ordinal)
         elif starts:
             self._happen(Event.SEND)
-        return not self._life_over(protection, (sn - 1) & MASK, count, now)
+        if protection.mode == "mac":
+            return not self._life_over(protection, (sn - 1) & MASK, count, now)
+        return True
 
     def _told(self, expected: int, window: int) -> None:
         """A packet left with this acknowledgement and window."""
         self.told_expected = expected
         self.advertised_edge = (expected + window) & MASK
-
-    def _told_in_band(self, expected: int, window: int) -> None:
-        """A SNACK that would only repeat what this packet says need not hurry (F9)."""
-        self._told(expected, window)
-        earliest = self._snack_sent_at + self.settings.timers.granularity
-        if self._snack_at < earliest and not self.received.early:
-            self._snack_at = earliest
 
     def _account(self, count: int, octets: int) -> None:
         self.macroflow.sent(octets)
@@ -299,15 +302,13 @@ class Outgoing(Link):
         head = self.codec.head(op_code, NORMAL_HEADER, flags, window, sn, expected)
         datagram = protection.seal(self._ids, head, payload)
         sent.append(Block(sn, payload, datagram, expected, now))
-        self._told_in_band(expected, window)
+        self._told(expected, window)
         batch.append(datagram)
         self._account(1, len(datagram))
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
-        if not self._shutdown_requested or self._peer_open:
-            return
-        if self.state not in (State.CLOSABLE, State.PEER_COMMIT):
+        if self._peer_open or self.state not in (State.CLOSABLE, State.PEER_COMMIT):
             return
         if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
             return
@@ -459,10 +460,18 @@ class Outgoing(Link):
             self._ack_now = True
 
     def _shift_snack(self, now: float) -> None:
-        """Bring the next SNACK forward to one round trip from now (8.5.2)."""
+        """Bring the next SNACK forward to one round trip from now (8.5.2), unless one has just left (F9)."""
         due = now + max(self.rtt.srtt, 0.001)
+        if not self.received.early:
+            due = max(due, self._snack_sent_at + self.settings.timers.granularity)
         if due < self._snack_at:
             self._snack_at = due
+
+    def _acknowledge_often(self, expected: int) -> None:
+        """Where many packets come the next SNACK cannot wait (F1): after 8, then 16, up to a quarter of the window."""
+        if sub(expected, self.told_expected) >= self._snack_every:
+            self._ack_now = True
+            self._snack_every = min(2 * self._snack_every, max(self.received.capacity // 4, 1))
 
     # what the upper layers ask
 

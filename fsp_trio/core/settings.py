@@ -19,14 +19,15 @@ class Settings:
     """Settings of a connection.  Octets, seconds and packets as said; ValueError if one is out of its range."""
 
     max_payload: int = 1024
-    """Octets of payload in a packet that we send (M15); any size is received."""
+    """Octets of payload in a packet that we send (M15), 1 to 65,000; any size is received."""
     receive_window: int = 2048
-    """Receive capacity in blocks: one packet is one block (M15, 8.6)."""
+    """Receive capacity in blocks, 4 to 2^20 - 1: one packet is one block (M15, 8.6)."""
     receive_octets: int = 8 * 2**20
-    """Most octets held for a reader, however large the peer's packets; the same again may wait out of order."""
+    """Most octets held for a reader, however large the peer's packets, 2^16 to 2^40; as many may wait out of order."""
     send_buffer: int = 2**20
-    """Octets queued or unacknowledged above which a sender waits."""
+    """Octets queued or unacknowledged above which a sender waits, 1 to 2^40."""
     timers: Timers = field(default_factory=Timers.draft)
+    """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None
     """Seconds between heartbeats; None for the revision's (10.1)."""
     idle_timeout: float | None = None

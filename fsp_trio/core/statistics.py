@@ -10,18 +10,29 @@ class ConnectionStatistics:
     """Plain numbers since the start of the connection; octets are of whole datagrams unless said otherwise."""
 
     packets_sent: int = 0
+    """Packets of every kind, repeats included."""
     octets_sent: int = 0
     packets_received: int = 0
+    """Packets that arrived for this connection, those that were dropped included."""
     octets_received: int = 0
     payload_sent: int = 0
+    """Octets of the application's, each counted once however often it was repeated."""
     payload_received: int = 0
+    """Octets of the peer's application, in order."""
     in_band_sent: int = 0
+    """Packets with a sequence number of their own (gao-07 4.6), repeats not included."""
     out_of_band_sent: int = 0
+    """KEEP_ALIVE and ACK_FLUSH packets (8.5.2, 10.1)."""
     retransmissions: int = 0
+    """Packets sent again (8.5.4), those of the handshake included (6.6)."""
     duplicates: int = 0
+    """In-band packets that had arrived before."""
     out_of_order: int = 0
+    """In-band packets that came before their turn and were kept."""
     address_changes: int = 0
+    """How often the peer was followed to another address (10.3, 10.5)."""
     failed_checks: int = 0
+    """Packets whose integrity check code was wrong (8.1); they are among the drops, too."""
     drops: dict[str, int] = field(default_factory=dict)
     """Packets that were dropped, by reason."""
 

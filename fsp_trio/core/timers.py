@@ -31,6 +31,7 @@ class Timers:
 
     @classmethod
     def draft(cls) -> Timers:
+        """By the letter: no repeat within a second, 15 seconds between repeats of the handshake."""
         return cls(
             minimum=1.0,
             maximum=60.0,
@@ -42,6 +43,7 @@ class Timers:
 
     @classmethod
     def responsive(cls, *, maximum: float = 60.0) -> Timers:
+        """A floor of 50 ms, and of a second in the handshake; `maximum` is the ceiling in seconds."""
         return cls(
             minimum=0.05,
             maximum=maximum,

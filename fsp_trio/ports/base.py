@@ -24,10 +24,13 @@ class PortStatistics:
 
     datagrams_sent: int = 0
     octets_sent: int = 0
+    """Octets of UDP payload, ULTIDs included."""
     send_calls: int = 0
+    """System calls; one carries up to 64 datagrams."""
     datagrams_received: int = 0
     octets_received: int = 0
     receive_calls: int = 0
+    """System calls, those that found nothing included."""
     congestion_marks: int = 0
     """Received units (a datagram, or several that the kernel had joined) with the mark ECN CE."""
     send_errors: dict[str, int] = field(default_factory=dict)
@@ -37,7 +40,9 @@ class PortStatistics:
     kernel_drops: int = 0
     """Datagrams that the system dropped because the receive buffer was full, where it tells."""
     segmentation_offload: bool = False
+    """Several datagrams leave in one system call (UDP_SEGMENT)."""
     receive_offload: bool = False
+    """The system joins datagrams of one source that arrive together (UDP_GRO)."""
     segmentation_refusals: int = 0
     """Segmented sends that the system refused and that were repeated datagram by datagram."""
     checksum_omitted: bool = False
@@ -47,6 +52,7 @@ class PortStatistics:
     send_buffer: int = 0
     """Octets granted, as the system reports them (Linux reports twice what was asked for)."""
     receive_buffer: int = 0
+    """As `send_buffer`."""
 
 
 class Port(Protocol):
@@ -61,7 +67,9 @@ class Port(Protocol):
         ...
 
     @property
-    def statistics(self) -> PortStatistics: ...
+    def statistics(self) -> PortStatistics:
+        """The port's own counters, which go on counting; `FSPEndpoint.statistics` gives a copy."""
+        ...
 
     async def wait_readable(self) -> None:
         """Wait until `receive` may have something; `trio.ClosedResourceError` once closed."""
@@ -83,7 +91,9 @@ class Port(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it; idempotent, does not block.  Tasks that wait for it get `trio.ClosedResourceError`."""
+        ...
 
 
 def count(counters: dict[str, int], reason: str, number: int = 1) -> None:

@@ -52,10 +52,12 @@ async def open_udp_port(
     send_buffer: int = SEND_BUFFER,
     receive_buffer: int = RECEIVE_BUFFER,
 ) -> UDPPort:
-    """Open a port bound to `host` and `port`; port 0 lets the system choose.
+    """Open a UDP port bound to the IPv4 address `host` and to `port`; port 0 lets the system choose.
 
     `udp_checksum`: True for every datagram, False for the preliminary ones only (which rules out
-    segmentation offload for sending), None for the latter where offload is not in use. # gao-07 4.1 (G19)
+    segmentation offload for sending), None for the latter where offload is not in use (gao-07 4.1, G19).
+    `send_buffer` and `receive_buffer`: octets to ask the system for; what it grants is in the statistics.
+    OSError if the name has no IPv4 address or the port is taken.  Cancelled, it leaves nothing open.
     """
     found = await trio.socket.getaddrinfo(
         host, port, socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP, socket.AI_PASSIVE
@@ -122,6 +124,7 @@ class UDPPort:
 
     @property
     def local_address(self) -> Address:
+        """A pair of numeric IPv4 address and port number, as the socket knows them."""
         return self._local_address
 
     async def wait_readable(self) -> None:

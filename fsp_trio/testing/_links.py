@@ -12,12 +12,14 @@ from fsp_trio.ports.base import Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impairment:
-    """What a link does to datagrams. Probabilities are per datagram, times in seconds.
+    """What a link does to datagrams. Probabilities are per datagram from 0 to 1, times in seconds, sizes in octets.
 
-    The order of events is: MTU, loss, queue, duplication, corruption, delay.
+    The order of events is: MTU, loss, queue, duplication, corruption, delay.  ValueError if a value is out of its
+    range.
     """
 
     loss: float = 0.0
+    """The datagram does not arrive."""
     duplicate: float = 0.0
     """The copy arrives after the original, with a jitter of its own."""
     corrupt: float = 0.0
@@ -26,6 +28,7 @@ class Impairment:
     """The datagram is held back for up to `reorder_span`, and those behind it overtake."""
     reorder_span: float = 0.01
     delay: float = 0.0
+    """One way."""
     jitter: float = 0.0
     """Up to that much is added to the delay; the order is kept, which is what `reorder` is for."""
     bandwidth: float | None = None

@@ -57,11 +57,14 @@ class NetworkStatistics:
 
     sent: int = 0
     delivered: int = 0
+    """Into the inbox of a port."""
     duplicated: int = 0
+    """Copies that the network made; they are not among `sent`."""
     corrupted: int = 0
     reordered: int = 0
     """Deliveries that came after a later sent datagram of the same direction."""
     congested: int = 0
+    """Deliveries with the mark ECN CE."""
     drops: dict[str, int] = field(default_factory=dict)
     """By cause: loss, mtu, queue, partition, unreachable, receive-buffer, checksum, tap, in-flight-limit."""
 
@@ -76,6 +79,10 @@ class _Delivery:
 
 class SimulatedNetwork:
     """Ports connected by links with impairments.
+
+    `seed`: of all chance.  `default`: the impairment of links that `link` does not name, none if None.
+    `in_flight_limit`: datagrams under way at the most.  `record_limit`: how many of the newest PacketRecords are
+    kept in `record`.
 
     Use it as an async context manager, or start `run` in a nursery: without one of them nothing arrives.
     """
@@ -144,7 +151,10 @@ class SimulatedNetwork:
     # Arrangement
 
     def port(self, address: Address, *, receive_buffer: int = INBOX_OCTETS) -> SimulatedPort:
-        """A new port at `address`, which must be free."""
+        """A new port at `address`; ValueError if there is one already.
+
+        `receive_buffer`: octets that may wait in it, of which each datagram takes 256 more than it has.
+        """
         if address in self._ports or address in self._seen:
             raise ValueError(f"there is a port at {address!r} already")
         port = SimulatedPort(address, self._send, self._withdraw, receive_buffer)
@@ -152,7 +162,7 @@ class SimulatedNetwork:
         return port
 
     def link(self, source: Address, destination: Address, impairment: Impairment, *, both_ways: bool = True) -> None:
-        """Set what happens between two ports (by their local addresses) from now on."""
+        """Set what happens between two ports (by their local addresses) from now on; datagrams under way stay."""
         pairs = [(source, destination)]
         if both_ways:
             pairs.append((destination, source))
@@ -177,7 +187,8 @@ class SimulatedNetwork:
     def rebind(self, port: SimulatedPort, seen_address: Address) -> None:
         """Let others see the port at another address from now on, as when a NAT forgets its mapping.
 
-        The port itself does not notice, and what is sent to the earlier address does not arrive.
+        The port itself does not notice, and what is sent to the earlier address does not arrive.  ValueError if
+        another port is there, or if `port` is closed or of another network.
         """
         if seen_address in self._ports:
             raise ValueError(f"there is a port at {seen_address!r} already")

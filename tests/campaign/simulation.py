@@ -335,8 +335,8 @@ class Simulation:
         if not all(end.has_windows for end in self.ends.values()):
             return True
         sn = record.numbers[0]
-        era = self.ends[record.sender].keyring.sending.era(sn)
-        return era.secret.mode == self.ends[name].keyring.receiving.era(sn).secret.mode
+        sealed = self.ends[record.sender].keyring.sending.era(sn)
+        return sealed.first == self.ends[name].keyring.receiving.era(sn).first
 
     def _hand_server(self, records: list[Record]) -> None:
         source = ("client", 2)

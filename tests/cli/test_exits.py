@@ -15,6 +15,7 @@ from fsp_trio.keying import KEY_AGREEMENT_FAILED, KeyAgreementError, KeyAgreemen
     ("error", "words", "code"),
     [
         (CommandError("so it is", Exit.KEY), "so it is", Exit.KEY),
+        (SystemExit(1), "", Exit.FAILED),
         (Interrupted(), "interrupted", Exit.INTERRUPTED),
         (KeyboardInterrupt(), "interrupted", Exit.INTERRUPTED),
         (click.UsageError("two\nlines"), "two lines", Exit.USAGE),

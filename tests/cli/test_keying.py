@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from fsp_trio import FSPBrokenError, FSPClosedError, FSPSession, State, keying
+from fsp_trio import FSPBrokenError, FSPClosedError, FSPSession, KeyInstallationError, State
 from fsp_trio.keying import GREETING, KeyAgreementError, KeyAgreementTimeout, agree_psk
 from fsp_trio.testing import Impairment, SimulatedNetwork, session_pair
 
@@ -104,9 +104,7 @@ async def test_another_secret_is_told_at_both_ends_at_once(autojump_clock: MockC
         assert a.protection == b.protection == "crc64"
 
 
-async def test_keys_differ_from_session_to_session(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_keys_differ_from_session_to_session(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     keys: list[bytes] = []
     original = FSPSession.install_key
 
@@ -253,7 +251,7 @@ async def test_short_secret_is_refused_before_anything_is_sent(autojump_clock: M
 
 async def test_refusal_by_the_protocol_is_told(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: FSPSession, ikm: bytes, **options: object) -> None:
-        raise keying.KeyInstallationError("not now")
+        raise KeyInstallationError("not now")
 
     monkeypatch.setattr(FSPSession, "install_key", refuse)
     async with session_pair() as (a, b):

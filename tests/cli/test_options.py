@@ -28,7 +28,7 @@ def test_target(target: str, address: tuple[str, int]) -> None:
     "target", ["", ":5", "host:", "host:0", "host:65536", "host:x", "host:-1", "host:٣", "::1", "[::1]:5", "a b"]
 )
 def test_no_target(target: str) -> None:
-    with pytest.raises(ValueError, match="IPv6|names no host|not a number"):
+    with pytest.raises(ValueError, match=r"IPv6|names no host|not a number"):
         parse_target(target, 18003)
 
 

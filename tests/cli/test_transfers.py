@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -53,20 +54,20 @@ class Trip:
     async def send(
         self, paths: list[Path], *, sender_key: bytes | None = KEY, receiver_key: bytes | None = KEY
     ) -> Summary:
-        error: Exception | None = None
+        outcome: Summary | Exception
         async with trio.open_nursery() as nursery:
             listener: FSPListener = await nursery.start(self._receive, receiver_key)
             port = listener.endpoint.local_address[1]  # type: ignore[index]
             try:
-                summary = await send_files(paths, LOOPBACK, port, common(sender_key), self.sender)
+                outcome = await send_files(paths, LOOPBACK, port, common(sender_key), self.sender)
             except Exception as caught:
-                error = caught
+                outcome = caught
             with trio.move_on_after(10):
                 await self._received.wait()
             nursery.cancel_scope.cancel()
-        if error is not None:
-            raise error
-        return summary
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def _receive(self, key: bytes | None, task_status: trio.TaskStatus[FSPListener]) -> None:
         self._received = trio.Event()
@@ -362,10 +363,8 @@ async def ask(
     async with session_pair() as (a, b), trio.open_nursery() as nursery:
 
         async def run_script() -> None:
-            try:
+            with suppress(FSPBrokenError):
                 await script(b)
-            except FSPBrokenError:
-                pass
 
         nursery.start_soon(run_script)
         try:

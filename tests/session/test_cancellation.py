@@ -257,7 +257,7 @@ async def test_close(peer: str, autojump_clock: MockClock) -> None:
             await trio.aclose_forcefully(b)
         return cancelled
 
-    assert await sweep(trial) > 5
+    assert await sweep(trial) > 2
 
 
 async def test_leaving_an_endpoint(autojump_clock: MockClock) -> None:

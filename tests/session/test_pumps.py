@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from fsp_trio import Settings, State
+from fsp_trio._bell import Bell
 from fsp_trio._engine import BURST, INBOX_BATCHES
 from fsp_trio.ports import Batch
 from fsp_trio.testing import Impairment, SimulatedNetwork, open_pair_maker
@@ -151,3 +152,24 @@ async def test_a_short_idle_timeout_is_possible(autojump_clock: MockClock) -> No
         network.partition(("client", 1))
         await trio.sleep(14)
         assert a.state is b.state is State.NON_EXISTENT
+
+
+async def test_a_bell_that_rang_before_lets_one_wait_pass(autojump_clock: MockClock) -> None:
+    bell = Bell()
+    bell.ring()
+    bell.ring()
+    with assert_checkpoints():
+        await bell.wait()
+    with trio.move_on_after(1) as scope:
+        await bell.wait()
+    assert scope.cancelled_caught
+    bell.ring()
+    with trio.move_on_after(1) as scope:
+        scope.cancel()
+        await bell.wait()
+    assert scope.cancelled_caught
+    await bell.wait()  # the ring was not lost
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bell.wait)
+        await trio.sleep(1)
+        bell.ring()

@@ -48,12 +48,11 @@ async def test_both_ends_confirm_a_graceful_end(autojump_clock: MockClock) -> No
         assert await everything(b) == b"x"
         assert await everything(a) == b""
         await a.aclose()
-        assert a.session.state is State.CLOSED
         assert a.session.closed_confirmed
-        assert b.session.state is State.SHUT_REQUESTED
+        assert b.session.peer_released
         await b.aclose()
-        assert b.session.state is State.CLOSED
         assert b.session.closed_confirmed
+        assert [stream.session.states_passed[-1] for stream in (a, b)] == [State.CLOSED] * 2
 
 
 async def test_sending_waits_for_the_peers_application(autojump_clock: MockClock) -> None:
