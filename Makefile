@@ -1,50 +1,57 @@
-# Each target makes the environment it needs: nothing else has to be typed.
+# Each target makes the environment that it needs: nothing else has to be typed.  PYTHON=... chooses another Python.
 
 VENV := .venv
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo "$$p"; break; }; done)
-RUN := $(VENV)/bin
+BIN := $(VENV)/bin
 WORKERS ?= 2
 
+# The first that is new enough and can make environments; what comes first in PATH may be neither.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
 .PHONY: demo test lint bench campaign coverage clean
+.NOTPARALLEL:
 
-$(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "fsp-trio needs Python 3.11 or later" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-
-# $(call extras,NAME) installs the package with an extra once, and again when pyproject.toml changes
-$(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "fsp-trio needs Python 3.11 or later, with venv and ensurepip" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+# One stamp for each set of extras: installed once, and again when pyproject.toml changes.
+$(VENV)/.for-demo: EXTRAS :=
+$(VENV)/.for-test: EXTRAS := [test,bench]
+$(VENV)/.for-lint: EXTRAS := [dev]
+$(VENV)/.for-bench: EXTRAS := [bench]
+
+$(VENV)/.for-%: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
 	@touch $@
 
-demo: $(VENV)/.runtime
-	$(RUN)/python -m fsp_trio.cli.demo
+demo: $(VENV)/.for-demo
+	$(BIN)/python -m fsp_trio.cli.demo
 
-test: $(VENV)/.test $(VENV)/.bench
-	$(RUN)/python -m pytest --numprocesses $(WORKERS)
+test: $(VENV)/.for-test
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
 
-campaign: $(VENV)/.test
-	$(RUN)/python -m pytest --numprocesses $(WORKERS) -m campaign --timeout 1800
+campaign: $(VENV)/.for-test
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m campaign --timeout 1800
 
-coverage: $(VENV)/.test $(VENV)/.bench
-	$(RUN)/python -m coverage erase
-	$(RUN)/python -m coverage run --parallel-mode -m pytest
-	$(RUN)/python -m coverage combine --quiet
-	$(RUN)/python -m coverage report
+coverage: $(VENV)/.for-test
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run --parallel-mode -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
-lint: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
-	$(RUN)/mypy
-	$(RUN)/pyright
-	$(RUN)/lint-imports
+lint: $(VENV)/.for-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench
-	$(RUN)/python -m bench
+bench: $(VENV)/.for-bench
+	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache

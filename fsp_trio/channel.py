@@ -112,5 +112,8 @@ class FSPChannel(trio.abc.Channel[bytes]):
         )
 
     async def aclose(self) -> None:
-        """Deliver what was sent and close the session as `FSPSession.aclose` does; idempotent."""
+        """Deliver what was sent and close the session as `FSPSession.aclose` does; idempotent.
+
+        Errors, and what a cancellation loses, as there.
+        """
         await self._session.aclose()

@@ -88,8 +88,8 @@ async def agree_psk(
     session.  When it returns both ends have shown that they know the secret, and everything from then on is
     protected by the key.  KeyAgreementError if the peer has another secret, does something else or ends the
     session, KeyAgreementTimeout if it is silent, FSPBrokenError if the session breaks for another reason,
-    ValueError for a secret that is too short.  Whatever is raised, the session is reset then; cancellation does
-    that too.
+    ValueError for a secret that is too short.  Whatever is raised but ValueError, the session is reset then;
+    cancellation does that too.
     """
     if len(psk) < MINIMUM_SECRET:
         raise ValueError(f"the secret has {len(psk)} octets, fewer than {MINIMUM_SECRET}")

@@ -74,7 +74,10 @@ class FSPStream(trio.abc.HalfCloseableStream):
         return await self._incoming.receive_some(max_bytes)
 
     async def aclose(self) -> None:
-        """End the outgoing transaction and close the session as `FSPSession.aclose` does; idempotent."""
+        """End the outgoing transaction and close the session as `FSPSession.aclose` does; idempotent.
+
+        Errors, and what a cancellation loses, as there.
+        """
         await self._session.aclose()
 
     async def __aexit__(

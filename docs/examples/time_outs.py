@@ -3,9 +3,9 @@ import trio
 from fsp_trio import CommitTimeout, FSPBrokenError, FSPConnectError, open_fsp_session
 
 
-async def deliver(host: str, port: int, report: bytes) -> str:
+async def deliver(host: str, port: int, report: bytes, patience: float = 20.0) -> str:
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(patience):
             async with open_fsp_session(host, port) as session:
                 transaction = session.send_transaction()
                 await transaction.send_all(report)
@@ -15,12 +15,12 @@ async def deliver(host: str, port: int, report: bytes) -> str:
     except CommitTimeout:  # before TooSlowError, of which it is a kind
         return "unknown: 30 seconds without any acknowledgement"
     except trio.TooSlowError:
-        return "unknown: 20 seconds were not enough"
+        return f"unknown: {patience:g} seconds were not enough"
     except FSPBrokenError as error:
         return f"unknown: {error}"
     return "delivered"
 
 
 if __name__ == "__main__":
-    # nobody listens on port 9, and nobody says so: silence is all that a request to nowhere gets
-    print(trio.run(deliver, "127.0.0.1", 9, b"report"))
+    # nobody listens there, and nobody says so: a request to nowhere meets silence, and gives up after a minute
+    print(trio.run(deliver, "127.0.0.1", 9, b"report", 0.5))

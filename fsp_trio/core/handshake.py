@@ -164,7 +164,7 @@ class Handshake(Incoming):
     @property
     def preliminary(self) -> bool:
         """The packets of this state have no integrity check code, so they need the UDP checksum (M53)."""
-        return self.state in CONNECTING
+        return not self.has_windows
 
     @property
     def is_established(self) -> bool:
@@ -175,6 +175,7 @@ class Handshake(Incoming):
         self._handshake_sent_at = now
         self._handshake_times = 1
         self._urgent.append(datagram)
+        self.statistics.count_sent(self.codec.ops[datagram[ULTID_PAIR]].name)
 
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         drop = self.statistics.drop

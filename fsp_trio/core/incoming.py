@@ -127,6 +127,7 @@ class Incoming(Acknowledged):
             received.expected = expected
             received.latest_at = now
             self.statistics.payload_received += octets
+            self.statistics.count_received("PURE_DATA", count)
             self.last_heard = now
             self._address_newest = ((expected - 1) & MASK, 0)
             self._peer_open = True
@@ -144,6 +145,7 @@ class Incoming(Acknowledged):
         drop = self.statistics.drop
         if op is None:
             return drop("op-code")
+        self.statistics.count_received(op.name)
         if major:
             return drop("major-version")  # G17
         if op is Op.RESET:
@@ -443,7 +445,8 @@ class Incoming(Acknowledged):
         received = self.received
         ahead = sub(sn, received.expected)
         left = -len(received.ready) - 1
-        if ahead > received.window or ahead < left:
+        right = received.window or 1  # the peer may have probed a shut window (M8, S8)
+        if ahead > right or ahead < left:
             return drop("window")
         era = self.keyring.receiving.era(sn)
         old_key = era is not self.keyring.receiving.newest

@@ -172,6 +172,7 @@ class Link:
             self._reset_datagram = self._make_reset(reason)
             if self._reset_datagram:
                 self._urgent.append(self._reset_datagram)
+                self.statistics.count_sent(Op.RESET.name)
                 self._reset_repeated_at = now
         self.failure = Failure(kind, reason)
         self._enter(transition.successor)

@@ -231,6 +231,11 @@ class Outgoing(Link):
         batch += datagrams
         self._told(expected, window)
         self._account(count, octets)
+        self.statistics.count_sent(self.codec.ops[datagrams[-1][ULTID_PAIR]].name)
+        if count > 1:
+            self.statistics.count_sent(self.codec.ops[datagrams[0][ULTID_PAIR]].name)
+        if count > 2:
+            self.statistics.count_sent("PURE_DATA", count - 2)
         if ended is not None:
             self._happen(Event.FLUSH)
             self._end_sent(sent.blocks[-1], ended.ordinal)
@@ -305,6 +310,7 @@ class Outgoing(Link):
         self._told(expected, window)
         batch.append(datagram)
         self._account(1, len(datagram))
+        self.statistics.count_sent(op.name)
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
@@ -365,13 +371,14 @@ class Outgoing(Link):
         self._turn_interval(now)
         sent = self.sent
         limit = min(self._repeats_allowed, MAXIMUM_REPEATS)
+        exempt = self._repeats_allowed == self._repeat_quota  # one in an interval, whatever the congestion window
         repeated = 0
         waiting = self._repeats
         for position, block in enumerate(waiting):
             if self._settled(block) or now - block.sent_at < self.rtt.rto - 1e-9:  # which may have grown meanwhile
                 continue
             size = len(block.datagram)
-            if repeated >= limit or (repeated and self.macroflow.allowance(now, size) < size):
+            if repeated >= limit or (not exempt and self.macroflow.allowance(now, size) < size):
                 self._repeats = waiting[position:]
                 self._wait_until(now + self.settings.timers.granularity)
                 break
@@ -381,6 +388,7 @@ class Outgoing(Link):
             block.in_flight = sub(block.sn, sent.una) >= 0
             if block.in_flight:
                 self.macroflow.sent(len(block.datagram))
+            exempt = False
             repeated += 1
         else:
             self._repeats = []
@@ -436,6 +444,7 @@ class Outgoing(Link):
         self._life_over(protection, sn, 1, now)
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
+        self.statistics.count_sent(op.name)
         self._heartbeat_at = now + self.heartbeat_interval
         self.keyring.retire(self.sent.una, received.expected, now)
 
@@ -469,9 +478,10 @@ class Outgoing(Link):
 
     def _acknowledge_often(self, expected: int) -> None:
         """Where many packets come the next SNACK cannot wait (F1): after 8, then 16, up to a quarter of the window."""
-        if sub(expected, self.told_expected) >= self._snack_every:
+        quarter = max(self.received.capacity // 4, 1)
+        if sub(expected, self.told_expected) >= min(self._snack_every, quarter):
             self._ack_now = True
-            self._snack_every = min(2 * self._snack_every, max(self.received.capacity // 4, 1))
+            self._snack_every = min(2 * self._snack_every, quarter)
 
     # what the upper layers ask
 

@@ -29,15 +29,15 @@ class Settings:
     timers: Timers = field(default_factory=Timers.draft)
     """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None
-    """Seconds between heartbeats; None for the revision's (10.1)."""
+    """Seconds between heartbeats; None for the revision's, 600 in gao-07 (10.1)."""
     idle_timeout: float | None = None
-    """Seconds without an authenticated packet; None for the revision's (12.5)."""
+    """Seconds without an authentic packet that end the session; None for the revision's, 4 hours in gao-07 (12.5)."""
     commit_timeout: float | None = None
-    """Seconds without acknowledgement after which commit() gives up; None for the revision's (8.4.4)."""
+    """Seconds without acknowledgement after which commit() gives up; None for the revision's, 30 in gao-07 (8.4.4)."""
     rekey_after: int | None = None
-    """Packets under one key in one direction; None for the revision's (7.5).  Both ends must agree: for tests."""
+    """Packets under one AEAD key in one direction; None for 2^29 (7.5).  The same at both ends, and only for tests."""
     key_life: int | None = None
-    """How often one key may be applied; None for the revision's (12.6)."""
+    """How often a MAC key may be applied before the session ends; None for 2^30 (12.6)."""
     forgery_budget: int = 2**32
     """Failed openings of packets of up to 2 KiB that one AEAD key bears (NIST SP 800-38D, appendix C)."""
 

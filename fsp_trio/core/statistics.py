@@ -33,8 +33,18 @@ class ConnectionStatistics:
     """How often the peer was followed to another address (10.3, 10.5)."""
     failed_checks: int = 0
     """Packets whose integrity check code was wrong (8.1); they are among the drops, too."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """Packets sent, by the name of their operation (gao-07 4.4.1); repeats are not included."""
+    received: dict[str, int] = field(default_factory=dict)
+    """Packets received, by the name of their operation, whether they were taken or dropped."""
     drops: dict[str, int] = field(default_factory=dict)
     """Packets that were dropped, by reason."""
 
     def drop(self, reason: str) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    def count_sent(self, operation: str, number: int = 1) -> None:
+        self.sent[operation] = self.sent.get(operation, 0) + number
+
+    def count_received(self, operation: str, number: int = 1) -> None:
+        self.received[operation] = self.received.get(operation, 0) + number

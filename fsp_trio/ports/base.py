@@ -87,7 +87,7 @@ class Port(Protocol):
         """Send without blocking; how many were taken, counted from the first.
 
         A datagram that cannot be sent at all counts as taken: to the session it is one more that the
-        network lost. `preliminary` datagrams carry the UDP checksum in any case. # gao-07 4.1 (G19, M53)
+        network lost. `preliminary` datagrams carry the UDP checksum in any case (gao-07 4.1, G19, M53).
         """
         ...
 

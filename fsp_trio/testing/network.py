@@ -96,8 +96,11 @@ class SimulatedNetwork:
         record_limit: int = RECORD_LIMIT,
     ) -> None:
         self.seed = seed
+        """The seed that was given."""
         self.statistics = NetworkStatistics()
+        """Counts since the network was made; they go on counting."""
         self.record: deque[PacketRecord] = deque(maxlen=record_limit)
+        """The newest datagrams and what became of them, oldest first."""
         self._default = Impairment() if default is None else default
         self._in_flight_limit = in_flight_limit
         self._impairments: dict[tuple[Address, Address], Impairment] = {}

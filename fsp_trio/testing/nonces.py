@@ -33,6 +33,7 @@ class NonceLedger:
         self.sealed = 0
         """Packets seen."""
         self.forgotten = 0
+        """Entries given up because there were more than `limit`."""
         self.reuses: list[tuple[bytes, bytes, bytes]] = []
         """(nonce, digest of the first packet, digest of the second); the key stays out of test reports."""
         self._collect = collect

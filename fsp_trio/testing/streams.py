@@ -29,6 +29,8 @@ __all__ = [
 
 CLOGGABLE: Final = Settings(receive_window=4, send_buffer=4096)
 """Settings under which a few kilobytes that nobody reads clog a stream."""
+CLOG_INTERVAL: Final = 0.02
+"""Seconds (of trio's clock) after which a blocked sender looks whether it is the reader that it waits for."""
 SERVICE: Final = 7
 
 
@@ -38,8 +40,7 @@ class PairMaker:
     The methods without arguments are fit for trio.testing's `check_*_stream`.
     """
 
-    def __init__(self, client: FSPEndpoint, server: FSPEndpoint, listener: FSPListener, clog_patience: float) -> None:
-        self._clog_patience = clog_patience
+    def __init__(self, client: FSPEndpoint, server: FSPEndpoint, listener: FSPListener) -> None:
         self.client = client
         """The endpoint of the first of each pair, which opens the session."""
         self.server = server
@@ -65,15 +66,21 @@ class PairMaker:
     async def clogged_streams(self) -> tuple[FSPStream, FSPStream]:
         """A pair of streams on which sending blocks, both ways, until the other end receives.
 
-        Needs an endpoint with small buffers, such as `CLOGGABLE` gives, and twice `clog_patience` of trio's clock.
+        Needs endpoints with small buffers, such as `CLOGGABLE` gives.
         """
         first, second = await self.streams()
-        for stream in (first, second):
-            patience = trio.CancelScope()
-            while not patience.cancelled_caught:
-                with trio.move_on_after(self._clog_patience) as patience:
-                    await stream.send_all(bytes(1024))
+        for sender, receiver in ((first, second), (second, first)):
+            while not _clogged(sender.session, receiver.session):
+                with trio.move_on_after(CLOG_INTERVAL):
+                    await sender.send_all(bytes(1024))
         return first, second
+
+
+def _clogged(sender: FSPSession, receiver: FSPSession) -> bool:
+    """The buffers of both are full and the sender knows it: only reading can change that."""
+    sending, receiving = sender._connection, receiver._connection
+    full = sending.unacknowledged >= sending.settings.send_buffer and receiving.received.window == 0
+    return full and sending.sent.una == receiving.received.expected
 
 
 @asynccontextmanager
@@ -83,16 +90,14 @@ async def open_pair_maker(
     settings: Settings | None = None,
     addresses: tuple[Address, Address] = (("client", 1), ("server", 2)),
     ports: tuple[Port, Port] | None = None,
-    clog_patience: float = 0.2,
     seed: int = 0,
 ) -> AsyncGenerator[PairMaker, None]:
     """Two endpoints, one of which listens, as an asynchronous context manager.
 
     `network`: where they are, at the two `addresses`; a perfect one of the function's own if None.  `ports`: two
-    ports to use, and close, instead, real ones for example.  `settings`: of both endpoints.  `clog_patience`:
-    seconds without progress after which a stream counts as clogged.  Everything random in the two endpoints comes
-    from `seed` and the time in their packets from trio's clock, so that runs repeat exactly over a simulated
-    network.  Exceptions of the block come out as themselves.
+    ports to use, and close, instead, real ones for example.  `settings`: of both endpoints.  Everything
+    random in the two endpoints comes from `seed`, and the time in their packets from trio's clock, so that runs
+    repeat exactly over a simulated network.  Exceptions of the block come out as themselves.
     """
     with unwrapped():
         async with AsyncExitStack() as stack:
@@ -112,7 +117,7 @@ async def open_pair_maker(
                 for number, port in enumerate(ports)
             ]
             client, server = endpoints
-            yield PairMaker(client, server, server.listen(SERVICE), clog_patience)
+            yield PairMaker(client, server, server.listen(SERVICE))
 
 
 def _virtual_microseconds() -> int:

@@ -235,7 +235,7 @@ def challenging_server(welcome: bytes = b"") -> Situation:
 def observable(connection: Connection) -> dict[str, object]:
     """All that the interface shows, but for the counters of what has arrived and what was dropped."""
     statistics = dataclasses.asdict(connection.statistics)
-    for name in ("packets_received", "octets_received", "drops", "failed_checks"):
+    for name in ("packets_received", "octets_received", "received", "drops", "failed_checks"):
         del statistics[name]
     return {
         "state": connection.state,

@@ -29,7 +29,7 @@ async def test_over_the_simulated_network(
     async with (
         SimulatedNetwork(1, impairment) as network,
         open_pair_maker(network, addresses=("a", "b")) as plain,
-        open_pair_maker(network, addresses=("c", "d"), settings=CLOGGABLE, clog_patience=0.9) as clogged,
+        open_pair_maker(network, addresses=("c", "d"), settings=CLOGGABLE) as clogged,
     ):
         await check(plain.streams, clogged.clogged_streams)  # type: ignore[operator]
 
@@ -40,6 +40,6 @@ async def test_over_real_udp(check: object) -> None:
     ports = [await open_udp_port("127.0.0.1", 0) for _ in range(4)]
     async with (
         open_pair_maker(ports=(ports[0], ports[1])) as plain,
-        open_pair_maker(ports=(ports[2], ports[3]), settings=CLOGGABLE, clog_patience=0.05) as clogged,
+        open_pair_maker(ports=(ports[2], ports[3]), settings=CLOGGABLE) as clogged,
     ):
         await check(plain.streams, clogged.clogged_streams)  # type: ignore[operator]
