@@ -19,10 +19,10 @@ from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.core.responder import ConnectionRequest, listener_of_untrusted
-from fsp_trio.core.settings import Settings
+from fsp_trio.core.settings import MINIMUM_RECEIVE_WINDOW, Settings
 from fsp_trio.errors import FSPBusyError, FSPClosedError, FSPConnectError
 from fsp_trio.listener import Admit, FSPListener, Welcome
-from fsp_trio.ports import Address, Batch, Port, open_udp_port
+from fsp_trio.ports import Address, Batch, Port, PortStatistics, open_udp_port
 from fsp_trio.session import FSPSession
 from fsp_trio.statistics import EndpointStatistics
 from fsp_trio.wire.errors import MalformedPacket
@@ -37,6 +37,9 @@ SMALLEST: Final = 32
 LARGEST_SERVICE: Final = 65_535
 """ULTIDs up to this one are services' (G4); those drawn at random are above (M49)."""
 ULTID_ATTEMPTS: Final = 64
+BUFFER_PER_BLOCK: Final = {True: 1536, False: 2560}
+"""Octets of the socket's receive buffer that a block of the receive window takes, with and without receive offload:
+the system counts its own overhead, which is large for single datagrams."""
 REFUSALS_PER_SECOND: Final = 100
 """RESET packets that answer requests at the most (B2)."""
 
@@ -57,7 +60,7 @@ class FSPEndpoint:
     ) -> None:
         self._port = port
         self._nursery = nursery
-        self._settings = settings
+        self._settings = _fitting(settings, port.statistics)
         self._revision = revisions.get(revision)
         self._unix_time = unix_time
         self._random = random
@@ -357,6 +360,17 @@ class FSPEndpoint:
 
     def _drop(self, reason: str, number: int) -> None:
         self._drops[reason] = self._drops.get(reason, 0) + number
+
+
+def _fitting(settings: Settings, port: PortStatistics) -> Settings:
+    """The settings, with a receive window that the socket's buffer can hold while the process is not looking.
+
+    What overflows there is lost, and a repeat comes a second later at the earliest (8.5.4).
+    """
+    blocks = max(port.receive_buffer // BUFFER_PER_BLOCK[port.receive_offload], MINIMUM_RECEIVE_WINDOW)
+    if not port.receive_buffer or blocks >= settings.receive_window:
+        return settings
+    return replace(settings, receive_window=blocks)
 
 
 class _Taken(Container[bytes]):

@@ -54,6 +54,16 @@ class SendTransaction(trio.abc.SendStream):
         """Wait until at least one octet may be queued; errors as for `send_all`.  Cancelled, it loses nothing."""
         await self._half.wait_send_all_might_not_block()
 
+    def end(self) -> None:
+        """End the transaction (EoT, gao-07 8.4.1) without waiting for its acknowledgement; idempotent.
+
+        `FSPSession.wait_acknowledged` waits for it.  FSPBrokenError if the session broke, FSPClosedError if this end
+        closed it, unless the transaction was ended before.
+        """
+        if not self.ended:
+            self._session._check_sendable()
+            self._half.end()
+
     async def commit(self) -> None:
         """End the transaction and wait until the peer has acknowledged it as a whole (gao-07 8.4, ACK_FLUSH).
 

@@ -33,6 +33,8 @@ from fsp_trio.wire.packets import (
 
 NONCE_DISTANCE = 2**30
 """Least distance between the initial numbers of the two directions (N2)."""
+REPEAT_ACCEPTANCE_AFTER = 0.25
+"""Seconds between two ACK_CONNECT_REQ of a connection at least: they are longer than what asks for them (S9)."""
 
 
 class Handshake(Incoming):
@@ -188,7 +190,7 @@ class Handshake(Incoming):
         if isinstance(packet, AckInitConnect):
             return self._take_challenge_untrusted(packet, datagram[:4], source, now)
         if isinstance(packet, ConnectRequest):
-            return self._take_repeated_request_untrusted(packet, datagram[:4])
+            return self._take_repeated_request_untrusted(packet, datagram[:4], now)
         if op is Op.ACK_CONNECT_REQ:
             return self._take_acceptance_untrusted(datagram, source, now)
         return drop("state")
@@ -218,7 +220,7 @@ class Handshake(Incoming):
         self._send_handshake(self._ids + self.codec.encode(request), now)
         return None
 
-    def _take_repeated_request_untrusted(self, packet: ConnectRequest, source_ultid: bytes) -> None:
+    def _take_repeated_request_untrusted(self, packet: ConnectRequest, source_ultid: bytes, now: float) -> None:
         """The initiator did not get our ACK_CONNECT_REQ: the same again (5.2, B4, M51, M53)."""
         if self.state is not State.CHALLENGING:
             return self.statistics.drop("state")
@@ -228,6 +230,9 @@ class Handshake(Incoming):
             return self.statistics.drop("cookie")
         if packet.initial_sn != first.initial_sn:
             return self.statistics.drop("initial-sn")
+        if now < self._handshake_sent_at + REPEAT_ACCEPTANCE_AFTER:
+            return self.statistics.drop("repeat-rate")
+        self._handshake_sent_at = now
         self._urgent = [self._handshake_datagram]
         for block in self.sent.blocks:
             block.times += 1  # Karn: no sample from it (M14)

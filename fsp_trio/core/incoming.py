@@ -91,7 +91,7 @@ class Incoming(Acknowledged):
         peer_ids = self._peer_ids
         ready = received.ready
         octets = 0
-        space = received.octets_left
+        space = received.octets_left + SMALLEST
         acknowledgement = self.sent.una
         window = -1
         count = 0
@@ -105,7 +105,7 @@ class Incoming(Acknowledged):
                 or major
                 or flags & PLAIN_FLAGS
                 or datagram[:ULTID_PAIR] != peer_ids
-                or octets > space
+                or octets + len(datagram) > space
             ):
                 break
             if acknowledgement_here != acknowledgement:

@@ -314,7 +314,7 @@ class Outgoing(Link):
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
-        if self._peer_open or self.state not in (State.CLOSABLE, State.PEER_COMMIT):
+        if self._peer_open or self.received.early or self.state not in (State.CLOSABLE, State.PEER_COMMIT):
             return
         if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
             return

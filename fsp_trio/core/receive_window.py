@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from fsp_trio.wire.packets import Op, Snack
 from fsp_trio.wire.serial import sub
 
@@ -37,7 +35,7 @@ class ReceiveWindow:
     def __init__(self, first_sn: int, capacity: int, octets_limit: int) -> None:
         self.expected = first_sn
         """The earliest number not yet received: the cumulative acknowledgement."""
-        self.ready: deque[bytes | tuple[bytes]] = deque()
+        self.ready: list[bytes | tuple[bytes]] = []
         self.ready_octets = 0
         self.early: dict[int, Early] = {}
         self.early_octets = 0
@@ -93,8 +91,9 @@ class ReceiveWindow:
         ready = self.ready
         parts = []
         room = max_octets
-        while ready and room > 0:
-            head = ready[0]
+        emptied = 0
+        while emptied < len(ready) and room > 0:
+            head = ready[emptied]
             if type(head) is tuple:
                 payload = head[0][self._partial : self._partial + room]
                 parts.append(payload)
@@ -105,13 +104,14 @@ class ReceiveWindow:
                 size = len(head) - self._partial
                 if size <= room:
                     parts.append(head[self._partial :] if self._partial else head)
-                    ready.popleft()
+                    emptied += 1
                     self._partial = 0
                     room -= size
                 else:
                     parts.append(head[self._partial : self._partial + room])
                     self._partial += room
                     room = 0
+        del ready[:emptied]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self.ready_octets -= len(data)
         return data
@@ -125,7 +125,7 @@ class ReceiveWindow:
         return type(head) is tuple and self._partial >= len(head[0])
 
     def next_transaction(self) -> None:
-        self.ready.popleft()
+        del self.ready[0]
         self._partial = 0
 
     def clear_early(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 from fsp_trio.wire.packets import Snack
@@ -58,7 +57,7 @@ class SendQueue:
     __slots__ = ("_coalesce", "_start", "octets", "pieces")
 
     def __init__(self, coalesce: int) -> None:
-        self.pieces: deque[Piece] = deque()
+        self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
         self._start = 0
@@ -114,7 +113,7 @@ class SendQueue:
             if start + len(part) < len(piece.data):
                 self._start = start + len(part)
                 return payload, None
-            pieces.popleft()
+            del pieces[0]
             self._start = 0
             if piece.ordinal:
                 return payload, piece
@@ -133,7 +132,7 @@ class SendWindow:
     __slots__ = ("blocks", "next_sn", "payload", "right_edge", "sample", "una")
 
     def __init__(self, first_sn: int, window: int) -> None:
-        self.blocks: deque[Block] = deque()
+        self.blocks: list[Block] = []
         self.una = first_sn
         self.next_sn = first_sn
         self.right_edge = (first_sn + window) & MASK
@@ -166,11 +165,10 @@ class SendWindow:
         count = sub(expected, self.una)
         if count <= 0:
             return None
-        popleft = self.blocks.popleft
+        gone = self.blocks[:count]
+        del self.blocks[:count]
         payload = octets = 0
-        block = None
-        for _ in range(count):
-            block = popleft()
+        for block in gone:
             if not block.acknowledged:
                 payload += len(block.payload)
             if block.in_flight:
@@ -181,7 +179,7 @@ class SendWindow:
         result.progress = True
         result.payload += payload
         result.octets += octets
-        assert block is not None
+        block = gone[-1]
         self.sample = (block.sn, block.sent_at) if block.times == 1 else None
         return block
 

@@ -15,9 +15,7 @@ _LABEL = b"Multiply an FSP connection"
 _MAC_KEY_LENGTH = 64
 
 
-def branch_protection(
-    master_key: bytes, branch_ultid: bytes, responder_ultid: bytes, key_bits: int
-) -> AeadProtection:
+def branch_protection(master_key: bytes, branch_ultid: bytes, responder_ultid: bytes, key_bits: int) -> AeadProtection:
     """The initial key of a branch under AEAD.
 
     `branch_ultid` is the initiator's for the branch, `responder_ultid` the acceptor's of the parent.

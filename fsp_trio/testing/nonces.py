@@ -6,7 +6,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Final, Self
 
-from ..integrity import AeadProtection
+from fsp_trio.integrity import AeadProtection
 
 __all__ = ["NonceLedger", "NonceReuse"]
 
@@ -47,13 +47,11 @@ class NonceLedger:
         original = AeadProtection.seal
         self._original = original
 
-        def seal(
-            protection: AeadProtection, ids: bytes, head: bytes, body: bytes, out_of_band: bool = False
-        ) -> bytes:
+        def seal(protection: AeadProtection, ids: bytes, head: bytes, body: bytes, out_of_band: bool = False) -> bytes:
             self._note(protection.key, protection.nonce(head, out_of_band), ids + head + body)
             return original(protection, ids, head, body, out_of_band)
 
-        AeadProtection.seal = seal  # type: ignore[method-assign]
+        setattr(AeadProtection, "seal", seal)  # noqa: B010 (a patch, which the types rightly forbid)
         return self
 
     def __exit__(
@@ -62,7 +60,7 @@ class NonceLedger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        AeadProtection.seal = self._original  # type: ignore[method-assign]
+        setattr(AeadProtection, "seal", self._original)  # noqa: B010
         if self.reuses and error is None:
             raise NonceReuse(f"{len(self.reuses)} nonces were used twice")
 

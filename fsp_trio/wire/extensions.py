@@ -35,9 +35,7 @@ class ExtensionCodec:
 
     def sink_parameter(self, sink: SinkParameter) -> bytes:
         prefixes = (exactly(prefix, 8) for prefix in sink.prefixes)
-        return _SINK.pack(
-            self._sink_code, sink.mark, SINK_PARAMETER_LENGTH, exactly(sink.host_id, 4), *prefixes
-        )
+        return _SINK.pack(self._sink_code, sink.mark, SINK_PARAMETER_LENGTH, exactly(sink.host_id, 4), *prefixes)
 
     def snack(self, snack: Snack) -> bytes:
         length = _SNACK.size + _GAP.size * len(snack.gaps)

@@ -105,9 +105,7 @@ class GaoCodec:
             )
             sink = self.sink_parameter(packet.sink)
             return self._assemble(Op.CONNECT_REQUEST, fields, sink, host_name(packet.host_name))
-        return self._assemble(
-            Op.RESET, _RESET.pack(packet.reason, exactly(packet.first, 8), exactly(packet.proof, 8))
-        )
+        return self._assemble(Op.RESET, _RESET.pack(packet.reason, exactly(packet.first, 8), exactly(packet.proof, 8)))
 
     def _assemble(self, op: Op, fields: bytes, chain: bytes = b"", payload: bytes = b"") -> bytes:
         """Signature, fixed fields, extension headers and payload of a packet without a normal header."""
@@ -154,8 +152,6 @@ class GaoCodec:
             time_delta, cookie, check_code = _ACK_INIT_CONNECT.unpack_from(data, _SIGNATURE.size)
             sink = self._extensions.decode_sink_parameter(data[FIXED_HEADER:offset])
             return AckInitConnect(time_delta, cookie, check_code, sink)
-        salt, timestamp, check_code, sn, time_delta, cookie = _CONNECT_REQUEST.unpack_from(
-            data, _SIGNATURE.size
-        )
+        salt, timestamp, check_code, sn, time_delta, cookie = _CONNECT_REQUEST.unpack_from(data, _SIGNATURE.size)
         sink = self._extensions.decode_sink_parameter(data[CONNECT_REQUEST_HEADER:offset])
         return ConnectRequest(salt, timestamp, check_code, sn, time_delta, cookie, sink, host_name(payload))
