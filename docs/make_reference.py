@@ -85,6 +85,7 @@ DROPS = {
     "check-code": "answers another INIT_CONNECT than the one that was sent (6.3)",
     "closed-ultid": "is for a session that ended minutes ago (M49)",
     "cookie": "repeats a CONNECT_REQUEST with another cookie (M51)",
+    "repeat-rate": "CONNECT_REQUEST repeated within a quarter of a second (S9)",
     "destination-ultid": "is not for this connection (6.3)",
     "eot-missing": "NULCOMMIT without the End of Transaction flag (G18)",
     "extension-forbidden": "carries an extension header where none may be (G18)",

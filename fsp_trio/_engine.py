@@ -198,6 +198,8 @@ class SessionEngine:
 
     def _mark_closed(self) -> None:
         self._closed = True
+        if self._ended:
+            self._connection.discard_unread()
         self._arrivals.unpark_all()
         self._room.unpark_all()
         self._watchers.unpark_all()
@@ -294,6 +296,8 @@ class SessionEngine:
         """The connection is over: so are the tasks."""
         if not self._ended:
             self._ended = True
+            if self._closed:
+                self._connection.discard_unread()  # what is kept for the peer's sake shall be small
             self._endpoint._bury(self._connection, now)
             if self._scope is not None:
                 self._scope.cancel()
@@ -305,10 +309,11 @@ class SessionEngine:
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                nursery.start_soon(self._send_pump)
-                nursery.start_soon(self._receive_pump)
-                nursery.start_soon(self._time_retransmissions)
-                nursery.start_soon(self._probe_path)
+                # given names are shared by all sessions, Trio's own would be made for each
+                nursery.start_soon(self._send_pump, name="FSP send pump")
+                nursery.start_soon(self._receive_pump, name="FSP receive pump")
+                nursery.start_soon(self._time_retransmissions, name="FSP retransmission timer")
+                nursery.start_soon(self._probe_path, name="FSP path prober")
                 if self._ended:
                     nursery.cancel_scope.cancel()
         finally:

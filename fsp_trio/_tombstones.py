@@ -20,8 +20,8 @@ SWEEP_INTERVAL: Final = 1.0
 class _Tombstone:
     __slots__ = ("connection", "forget_at")
 
-    def __init__(self, connection: Connection, forget_at: float) -> None:
-        self.connection: Connection | None = connection
+    def __init__(self, connection: Connection | None, forget_at: float) -> None:
+        self.connection = connection
         self.forget_at = forget_at
 
 
@@ -46,7 +46,7 @@ class Tombstones:
         if len(self._graves) >= self._limit:
             del self._graves[next(iter(self._graves))]
         forget_at = max(connection.tombstone_until, now + RESERVATION)
-        self._graves[connection.local_ultid] = _Tombstone(connection, forget_at)
+        self._graves[connection.local_ultid] = _Tombstone(connection if connection.answers else None, forget_at)
         if not self._timer.armed:
             self._wheel.arm(self._timer, max(connection.tombstone_until, now + SWEEP_INTERVAL))
 

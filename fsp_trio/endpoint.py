@@ -210,7 +210,7 @@ class FSPEndpoint:
 
     def _adopt(self, session: FSPSession, now: float) -> None:
         self._sessions[session.local_ultid] = session
-        self._nursery.start_soon(session._run)
+        self._nursery.start_soon(session._run, name="FSP session")
         session._after(now)
 
     def _bury(self, connection: Connection, now: float) -> None:
@@ -311,13 +311,20 @@ class FSPEndpoint:
         if connection is None:
             self._drop("closed-ultid", len(batch.datagrams))
             return
+        drops = connection.statistics.drops
+        before = dict(drops)
         connection.receive(batch.datagrams, batch.source, now, batch.congested)
+        for reason, number in drops.items():
+            self._drop(reason, number - before.get(reason, 0))
         if answer := connection.datagrams_to_send(now):
-            self._port.send(connection.remote, answer)
+            self._port.send(connection.remote, answer, preliminary=connection.preliminary)
 
     def _greet_untrusted(self, datagram: bytes, source: Address) -> None:
         """A datagram for no session: the first or third of a handshake, or nothing (6.1 to 6.4, M36, M51)."""
-        ultid = listener_of_untrusted(self._revision, datagram)
+        try:
+            ultid = listener_of_untrusted(self._revision, datagram)
+        except MalformedPacket as malformed:
+            return self._drop(malformed.reason, 1)
         if ultid is None:
             return self._drop("unknown-ultid", 1)
         listener = self._listeners.get(ultid)
@@ -359,7 +366,8 @@ class FSPEndpoint:
         return self._refusals <= REFUSALS_PER_SECOND
 
     def _drop(self, reason: str, number: int) -> None:
-        self._drops[reason] = self._drops.get(reason, 0) + number
+        if number:
+            self._drops[reason] = self._drops.get(reason, 0) + number
 
 
 def _fitting(settings: Settings, port: PortStatistics) -> Settings:

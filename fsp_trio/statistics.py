@@ -46,7 +46,9 @@ class SessionStatistics:
         connection = session._connection
         packets = connection.statistics
         return cls(
-            packets=replace(packets, drops=dict(packets.drops)),
+            packets=replace(
+                packets, sent=dict(packets.sent), received=dict(packets.received), drops=dict(packets.drops)
+            ),
             inbox_drops=session.inbox_drops,
             unacknowledged=connection.unacknowledged,
             readable=connection.received.ready_octets if connection.has_windows else 0,

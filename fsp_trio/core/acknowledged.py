@@ -56,8 +56,7 @@ class Acknowledged(Outgoing):
         if self._unflushed is None:
             return
         releasing = self.state is State.PRE_CLOSED
-        if self._happen(Event.RCV_ACK_FLUSH) is None:
-            return
+        self._happen(Event.RCV_ACK_FLUSH)
         self._unflushed = None
         self._last_acknowledged_at = now
         self.rtt.progress()  # its repeats doubled the time-out, although it had arrived (B10)

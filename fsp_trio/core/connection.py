@@ -91,6 +91,11 @@ class Connection(Handshake):
         self.received.next_transaction()
         self._reading_made_room()
 
+    def discard_unread(self) -> None:
+        """Nobody will read what has arrived."""
+        if self.has_windows:
+            self.received.clear_ready()
+
     def _reading_made_room(self) -> None:
         """Announce at once that a shut window opened, or that it grew by half of its capacity (M8, N1)."""
         received = self.received

@@ -276,6 +276,7 @@ class Handshake(Incoming):
         self._address_newest = (sn, 0)
         self._authentic(sn, 0, source, flags, now, follows=True)
         self.remote = source
+        self._forget_handshake()
         self.received.advance(now)
         ends = bool(flags & FLAG_EOT)
         self._peer_open = not ends
@@ -304,6 +305,24 @@ class Handshake(Incoming):
             self._emit(self._urgent, Op.PERSIST, FLAG_EOT if ended is not None else 0, payload, now)
         if ended is not None:
             self._end_sent(self.sent.blocks[-1], ended.ordinal)
+
+    def _confirmed(self, now: float) -> None:
+        super()._confirmed(now)
+        self._forget_handshake()
+
+    def _forget_handshake(self) -> None:
+        """Nothing asks for these again when the connection is established, or has ended."""
+        self._handshake_datagram = b""
+        self._handshake_samples = []
+        self._connect_request = None
+        self._init = None
+
+    def _release_resources(self, tombstone_until: float) -> None:
+        super()._release_resources(tombstone_until)
+        self._repeats = []
+        self._unflushed = None
+        self._limbo = []
+        self._forget_handshake()
 
     def _receive_reset_untrusted(self, datagram: bytes, sn: int, now: float) -> None:
         """RESET by state (M35); in the handshake it must repeat what only the peer has seen."""

@@ -81,8 +81,6 @@ class Incoming(Acknowledged):
         expected = received.expected
         room = received.window
         receiving = self.keyring.receiving
-        if expected == receiving.newest.first:
-            return 0  # the first packet under a key goes the long way
         protection, run = receiving.run(expected)
         room = min(room, run, len(datagrams))
         open_ = protection.open
@@ -396,13 +394,14 @@ class Incoming(Acknowledged):
             return drop("state")
         ahead = sub(sn, received.expected)
         reach = MULTIPLY_REACH if op is Op.MULTIPLY else received.capacity
-        if ahead > received.window or ahead < -reach:
+        awaited = op is Op.ACK_FLUSH and self._awaits_old_flush(sn)
+        if ahead > received.window or (ahead < -reach and not awaited):
             return drop("window")  # B11
         if op is not Op.MULTIPLY and sub(serial, self._last_serial) <= 0:
             return drop("replay")  # M5
         era = self.keyring.receiving.era(sn)
         old_key = era is not self.keyring.receiving.newest
-        if old_key and era.secret.mode == "crc64" and self._new_key_heard and not self._awaits_old_flush(op):
+        if old_key and era.secret.mode == "crc64" and self._new_key_heard and not awaited:
             return drop("old-key")
         body = self._open(datagram, self.keyring.receiving.protection(sn), True, now)
         if body is None:
@@ -427,9 +426,14 @@ class Incoming(Acknowledged):
             self._flushed(now)
         return None
 
-    def _awaits_old_flush(self, op: Op) -> bool:
-        """Our last transaction under the old key still lacks its ACK_FLUSH, though it has arrived (M29)."""
-        return op is Op.ACK_FLUSH and self._unflushed is not None and self.sent.una == self.sent.next_sn
+    def _awaits_old_flush(self, sn: int) -> bool:
+        """Our last transaction under the old key still lacks its ACK_FLUSH, though it has arrived (M29, F3).
+
+        That has the last number under the old key, however many have been sent under the new one since.
+        """
+        if self._unflushed is None or self.sent.una != self.sent.next_sn:
+            return False
+        return sn == (self.keyring.receiving.newest.first - 1) & MASK
 
     # RESET
 

@@ -163,6 +163,11 @@ class Link:
         """Nothing more will be delivered, in either direction."""
         return self.state in OVER
 
+    @property
+    def answers(self) -> bool:
+        """It is over, but its peer may still have to hear of that: RESET once more (M35), or ACK_FLUSH (M41)."""
+        return self.state is State.CLOSED or bool(self._reset_datagram)
+
     def _fail(self, event: Event, kind: FailureKind, reason: int, now: float) -> None:
         """The abrupt end (12.7): a RESET if the transition has one, and everything that is queued is dropped."""
         transition = self.revision.states.find(self.state, event)
@@ -170,10 +175,9 @@ class Link:
             return
         if transition.reply.value and not self._reset_datagram:
             self._reset_datagram = self._make_reset(reason)
-            if self._reset_datagram:
-                self._urgent.append(self._reset_datagram)
-                self.statistics.count_sent(Op.RESET.name)
-                self._reset_repeated_at = now
+            self._urgent.append(self._reset_datagram)
+            self.statistics.count_sent(Op.RESET.name)
+            self._reset_repeated_at = now
         self.failure = Failure(kind, reason)
         self._enter(transition.successor)
         self._release_resources(now + RESET_TOMBSTONE)
@@ -189,8 +193,7 @@ class Link:
 
     def _release_resources(self, tombstone_until: float) -> None:
         """At the end: what was sent or came early is of no use any more; what is in order stays readable."""
-        if self.tombstone_until == -math.inf:
-            self._congestion.leave(self.macroflow)
+        self._congestion.leave(self.macroflow)
         self.tombstone_until = tombstone_until
         self.queue.clear()
         if self.has_windows:

@@ -122,6 +122,9 @@ class Outgoing(Link):
             self._send_new(batch, now)
             if self._probe_at <= now:
                 self._probe_at = math.inf  # nothing wants to be sent any more
+            if self._urgent:  # the connection ended on the way, and nobody asks again
+                batch += self._urgent
+                self._urgent = []
         else:
             self._ack_now = False
         if batch:
@@ -142,7 +145,7 @@ class Outgoing(Link):
         while self.state in MAY_SEND:
             if self._announce_key and self.state in OWN_COMMITTED:
                 if not (pieces and pieces[0].data):  # else data comes first under the new key
-                    if self._send_control(batch, Op.NULCOMMIT, now):
+                    if self._send_announcement(batch, now):
                         self._announce_key = False
                     return
                 self._announce_key = False
@@ -153,7 +156,7 @@ class Outgoing(Link):
             if not self._fill(batch, now):
                 return
 
-    def _admitted(self, now: float, *, probe: bool = False) -> int:
+    def _admitted(self, now: float) -> int:
         """How many new packets the peer's window, the congestion window and the pacer admit."""
         room = self.sent.room
         if room == 0:
@@ -283,14 +286,13 @@ class Outgoing(Link):
         self._pending_secret = None
         self._announce_key = True
 
-    def _send_control(self, batch: list[bytes], op: Op, now: float) -> bool:
-        """Send a NULCOMMIT or RELEASE of the protocol's own; False if the window does not admit it now."""
+    def _send_announcement(self, batch: list[bytes], now: float) -> bool:
+        """Send a NULCOMMIT of the protocol's own (M30); False if the window does not admit it now."""
         if self._admitted(now) <= 0:
             return False
-        self._emit(batch, op, FLAG_EOT, b"", now)
-        if op is Op.NULCOMMIT:
-            self._happen(Event.FLUSH)
-            self._end_sent(self.sent.blocks[-1], 0)
+        self._emit(batch, Op.NULCOMMIT, FLAG_EOT, b"", now)
+        self._happen(Event.FLUSH)
+        self._end_sent(self.sent.blocks[-1], 0)
         return True
 
     def _emit(self, batch: list[bytes], op: Op, flags: int, payload: bytes, now: float) -> None:
@@ -328,10 +330,9 @@ class Outgoing(Link):
     def _due(self, now: float) -> list[Block]:
         """Packets whose retransmission time-out is over (8.5.4)."""
         timeout = self.rtt.timeout
-        limit = now - timeout + 1e-9
-        due = [block for block in self.sent.blocks if block.sent_at <= limit and not self._settled(block)]
+        due = [block for block in self.sent.blocks if block.sent_at + timeout <= now and not self._settled(block)]
         last = self._unflushed
-        if last is not None and sub(last.sn, self.sent.una) < 0 and last.sent_at <= limit:
+        if last is not None and sub(last.sn, self.sent.una) < 0 and last.sent_at + timeout <= now:
             due.append(last)
         return due
 
@@ -355,8 +356,6 @@ class Outgoing(Link):
     def _expire(self, now: float) -> None:
         """The retransmission timer expired."""
         due = self._due(now)
-        if not due:
-            return
         for block in due:
             if block.in_flight:
                 block.in_flight = False

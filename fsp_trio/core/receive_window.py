@@ -132,6 +132,11 @@ class ReceiveWindow:
         self.early.clear()
         self.early_octets = 0
 
+    def clear_ready(self) -> None:
+        self.ready.clear()
+        self.ready_octets = 0
+        self._partial = 0
+
     # telling
 
     def snack(self, now: float, *, gaps: bool) -> Snack:

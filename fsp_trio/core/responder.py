@@ -192,15 +192,13 @@ class Responder:
 def listener_of_untrusted(revision: Revision, datagram: bytes) -> bytes | None:
     """The listening ULTID that a datagram of at least 32 octets is meant for, if it opens a connection.
 
-    INIT_CONNECT names it as its destination, CONNECT_REQUEST in its Sink Parameter (6.2, 6.3).
+    INIT_CONNECT names it as its destination, CONNECT_REQUEST in its Sink Parameter (6.2, 6.3).  MalformedPacket for
+    a CONNECT_REQUEST that cannot be read.
     """
     op = revision.codec.ops.get(datagram[ULTID_PAIR])
     if op is Op.INIT_CONNECT:
         return datagram[4:8]
     if op is Op.CONNECT_REQUEST:
-        try:
-            packet = revision.codec.decode(datagram[ULTID_PAIR:])
-        except MalformedPacket:
-            return None
+        packet = revision.codec.decode(datagram[ULTID_PAIR:])
         return packet.sink.host_id if isinstance(packet, ConnectRequest) else None
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.settings import Settings
@@ -26,6 +25,11 @@ def op_of(flight: Flight) -> Op:
     return CODEC.ops[flight.datagram[8]]
 
 
+def state_of(connection: Connection) -> State:
+    """The state now; type checkers take the attribute for a constant between two assertions."""
+    return connection.state
+
+
 def sn_of(flight: Flight) -> int:
     return int.from_bytes(flight.datagram[16:20], "big")
 
@@ -45,9 +49,7 @@ def flags_of(flight: Flight) -> int:
 
 def sent_by(pair: Pair, side: Side, *ops: Op, since: int = 0) -> list[Flight]:
     """What a side has sent, from entry `since` of the record on, of these kinds or of all."""
-    return [
-        flight for flight in pair.record[since:] if flight.sender is side and (not ops or op_of(flight) in ops)
-    ]
+    return [flight for flight in pair.record[since:] if flight.sender is side and (not ops or op_of(flight) in ops)]
 
 
 def ops_since(pair: Pair, mark: int) -> list[tuple[str, str]]:
@@ -64,9 +66,7 @@ def established(
     seed: int = 1,
 ) -> Pair:
     """Both ends in CLOSABLE with nothing to say; under AEAD if there is a key."""
-    pair = Pair.connecting(
-        settings=settings, server_settings=server_settings, welcome=welcome, delay=delay, seed=seed
-    )
+    pair = Pair.connecting(settings=settings, server_settings=server_settings, welcome=welcome, delay=delay, seed=seed)
     closable = (State.CLOSABLE, State.CLOSABLE)
     pair.run_until(lambda: pair.has_server and (pair.client.state, pair.server.state) == closable)
     pair.run_for(20 * delay + QUIET)
@@ -133,7 +133,3 @@ def every_single_loss(scenario: Callable[[int], int], most: int = 200) -> Iterat
             return
         yield number
     raise AssertionError(f"more than {most} packets")
-
-
-def lossy(settings: Settings, **changes: object) -> Settings:
-    return replace(settings, **changes)  # type: ignore[arg-type]

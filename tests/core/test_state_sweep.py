@@ -305,9 +305,7 @@ def test_early_packet_counts_when_its_turn_comes(
     early_datagram, filler_datagram = craft(situation, early), craft(situation, filler)
     sn, _ = numbers(situation, early)
     first = expectation(way, filler, mode)
-    final = successor(
-        first.state, kind, eot=eot or kind is Kind.RELEASE, covers_all=True, encrypted=mode == "aead"
-    )
+    final = successor(first.state, kind, eot=eot or kind is Kind.RELEASE, covers_all=True, encrypted=mode == "aead")
     situation.reactions_to(early_datagram)
     assert subject.state.name == way.partition(",")[0]
     assert not subject.readable
@@ -363,9 +361,7 @@ def test_reset_at_the_edges(
     ],
 )
 @pytest.mark.parametrize("way", ["COMMITTING", "COMMITTING2", "PRE_CLOSED"])
-def test_out_of_band_number_at_the_edges(
-    way: str, edge: str, offset: int, mode: Mode, accepted: bool
-) -> None:
+def test_out_of_band_number_at_the_edges(way: str, edge: str, offset: int, mode: Mode, accepted: bool) -> None:
     """B11: from the left edge less the receive capacity to the right edge, both included."""
     situation = situation_in(way, Side.CLIENT, mode)
     subject, peer = (situation.wiretap.speakers[side] for side in (situation.side, situation.side.other))

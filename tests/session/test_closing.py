@@ -263,4 +263,4 @@ async def test_a_reset_is_repeated_to_a_peer_that_missed_it(autojump_clock: Mock
         await trio.sleep(60)
         network.inject(("server", 2), ("client", 1), b.session.local_ultid + a.session.local_ultid + bytes(24))
         await trio.sleep(1)
-        assert maker.client.statistics().drops == {"closed-ultid": 1}
+        assert maker.client.statistics().drops == {"state": 1, "closed-ultid": 1}

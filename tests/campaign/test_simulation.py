@@ -1,0 +1,42 @@
+"""Many seeds of bad networks (N5): all data intact and in order, both ends at rest in the right state.
+
+`FSP_TRIO_SEEDS=4711` or `FSP_TRIO_SEEDS=100-200` runs just these; so does `pytest -k seed_4711` for the ordinary ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from .simulation import run_seed
+
+ORDINARY = 40
+CAMPAIGN = 1_000
+BLOCK = 50
+
+
+def seeds() -> Iterable[int]:
+    wanted = os.environ.get("FSP_TRIO_SEEDS", f"0-{ORDINARY}")
+    first, _, end = wanted.partition("-")
+    return range(int(first), int(end or int(first) + 1))
+
+
+@pytest.mark.parametrize("seed", seeds(), ids=lambda seed: f"seed_{seed}")
+def test_seed(seed: int) -> None:
+    run_seed(seed)
+
+
+def test_a_seed_repeats_itself() -> None:
+    first, second = run_seed(3), run_seed(3)
+    assert [str(record) for record in first.log] == [str(record) for record in second.log]
+    assert first.log
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("block", range(0, CAMPAIGN, BLOCK))
+def test_campaign(block: int) -> None:
+    outcomes = Counter(run_seed(seed).outcome for seed in range(block, block + BLOCK))
+    assert outcomes["confirmed"] >= BLOCK * 0.9, outcomes
