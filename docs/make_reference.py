@@ -384,8 +384,15 @@ def drops_table() -> list[str]:
     return [*lines, *(f"| `{reason}` | {meaning} |" for reason, meaning in DROPS.items()), ""]
 
 
+def context_of(command: click.Command) -> click.Context:
+    """A context as the command line makes it: what the group sets, its commands inherit."""
+    return command.make_context(
+        command.name, [], parent=fsp.make_context("fsp-trio", [], resilient_parsing=True), resilient_parsing=True
+    )
+
+
 def option_rows(command: click.Command) -> list[str]:
-    context = click.Context(command)
+    context = context_of(command)
     rows = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
@@ -408,7 +415,7 @@ def command_line() -> list[str]:
     rows = {name: option_rows(command) for name, command in fsp.commands.items()}
     common = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
     for name, command in fsp.commands.items():
-        usage = " ".join(command.collect_usage_pieces(click.Context(command)))
+        usage = " ".join(command.collect_usage_pieces(context_of(command)))
         lines += [f"### fsp-trio {name}", "", *code([f"fsp-trio {name} {usage}"]), refill(command.help or ""), ""]
         if own := [row for row in rows[name] if row not in common]:
             lines += ["| option | meaning |", "|---|---|", *own, ""]

@@ -231,8 +231,11 @@ class SessionEngine:
             self._inbox.send_nowait(batch)
             self._inbox_used = True
         except trio.WouldBlock:
-            self.inbox_drops += len(batch.datagrams)
-            self._endpoint._inbox_drops += len(batch.datagrams)
+            self._count_inbox_drop(batch)
+
+    def _count_inbox_drop(self, batch: Batch) -> None:
+        self.inbox_drops += len(batch.datagrams)
+        self._endpoint._inbox_drops += len(batch.datagrams)
 
     def _established(self) -> None:
         """The handshake is over: heartbeats begin (10.1)."""
@@ -324,6 +327,9 @@ class SessionEngine:
             wheel = self._endpoint._wheel
             wheel.remove(self._retransmit_timer)
             wheel.remove(self._probe_timer)
+            with suppress(trio.WouldBlock):
+                while True:
+                    self._count_inbox_drop(self._inbox_end.receive_nowait())
             for channel in (self._inbox, self._inbox_end, self._doorbell, self._doorbell_end):
                 channel.close()
 

@@ -582,3 +582,29 @@ def test_nothing_follows_a_reset() -> None:
         each[8] for each in itertools.chain(*[pair.client.datagrams_to_send(pair.clock.now) for _ in range(3)])
     ] == [5]
     assert not pair.client.has_output
+
+
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_f3_the_awaited_flush_is_accepted_however_far_the_peer_has_gone_on(reads: bool, again: bool) -> None:
+    """F3, M29: its number is the last under the old key, soon far behind a small receive window."""
+    small = dataclasses.replace(RESPONSIVE, receive_window=4, max_payload=100)
+    pair = established(small)
+    if again:
+        agree(pair, Order.CLOSABLE, b"the key before")
+        speak(pair)
+    lost = pair.drop(lambda flight: flight.sender is Side.SERVER and op_of(flight) is Op.ACK_FLUSH)
+    pair.client.send(b"nonce")
+    pair.client.commit()
+    pair.run_for(0.1)
+    committed = pair.client.committed
+    pair.client.install_key(KEY)
+    pair.server.install_key(KEY)
+    pair.server.send(bytes(2000))
+    for _ in range(20):
+        pair.run_for(0.2)
+        if reads:
+            pair.client.read(10_000)
+    assert pair.client.committed == committed
+    lost()
+    pair.run_until(lambda: pair.client.committed == committed + 1, 70.0)

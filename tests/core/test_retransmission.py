@@ -355,3 +355,37 @@ def test_a_time_out_with_signs_of_life_does_not_start_over() -> None:
     pair.run_for(5.0)
     assert pair.client.statistics.retransmissions >= 1
     assert pair.client.macroflow.cwnd > 30_000
+
+
+def test_an_rto_that_grew_while_repeats_waited_counts() -> None:
+    """8.5.4, the MUST: the time-out was over by the old RTO, the repeat would be within the new one."""
+    pair = established(RESPONSIVE)
+    pair.drop_from(Side.CLIENT)
+    pair.client.send(bytes(4 * 1024))
+    pair.run_until(lambda: bool(pair.client._repeats), 3.0)
+    waiting = {block.sn for block in pair.client._repeats}
+    pair.client.rtt.sample(5.0)
+    mark = len(pair.record)
+    pair.run_for(1.0)
+    assert sent_by(pair, Side.CLIENT, since=mark) == []
+    pair.run_for(60.0)
+    assert waiting <= {sn_of(flight) for flight in sent_by(pair, Side.CLIENT, since=mark)}
+
+
+@pytest.mark.parametrize(("offset", "used"), [(-1, True), (-2, False), (0, False)])
+def test_m9_a_sample_of_another_packet_is_not_taken(offset: int, used: bool) -> None:
+    """M9: the number is E - 1, else the delay says nothing about the packet that we measure."""
+    pair = established(delay=0.05)
+    wiretap = Wiretap(pair)
+    pair.drop_from(Side.CLIENT)
+    pair.client.send(bytes(2 * 1024))
+    pair.flush()
+    wiretap.follow()
+    server, expected = wiretap.speakers[Side.SERVER], pair.client.sent.next_sn
+    chain = CODEC.snack(Snack(expected, add(expected, offset), 0))
+    datagram = wiretap.craft(
+        Side.SERVER, Op.KEEP_ALIVE, sn=add(server.next_sn, -1), expected=add(server.serial, 1), chain=chain
+    )
+    for _ in range(2):
+        pair.client.receive([datagram], Side.SERVER, pair.clock.now + 0.7)
+    assert (pair.client.rtt.latest == pytest.approx(0.7)) == used

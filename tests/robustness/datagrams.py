@@ -23,7 +23,8 @@ from fsp_trio.wire.packets import (
 CODEC = GAO_07.codec
 MASK = 0xFFFFFFFF
 EXTREMES = (0, 1, 0x7FFFFFFF, 0x80000000, 0x80000001, MASK)
-NORMAL_OPS = tuple(CODEC.op_codes[op] for op in Op if op.value not in ("",))[3:]
+PRELIMINARY = {Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST}
+NORMAL = [CODEC.op_codes[op] for op in Op if op not in PRELIMINARY]
 OUT_OF_BAND = {CODEC.op_codes[op] for op in (Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY)}
 DATA = [CODEC.op_codes[op] for op in (Op.PURE_DATA, Op.PERSIST, Op.NULCOMMIT)]
 ACKNOWLEDGEMENTS = [CODEC.op_codes[op] for op in (Op.KEEP_ALIVE, Op.ACK_FLUSH)]
@@ -85,7 +86,7 @@ class Attacker:
         elif op == 3:
             value = Reset(chance.getrandbits(32), octets(8), octets(8))
         else:
-            code = chance.choice(NORMAL_OPS)
+            code = chance.choice(NORMAL)
             head = CODEC.head(code, 24, self.flags(), self.window(), chance.getrandbits(32), chance.getrandbits(32))
             return ids + head + octets(8) + octets(chance.choice((0, 0, 8, 100, 1024)))
         return ids + CODEC.encode(value)

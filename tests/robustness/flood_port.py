@@ -32,6 +32,8 @@ class FloodPort:
         """Datagrams sent to attackers."""
         self.answer_octets = 0
         self.newest_answers: deque[bytes] = deque(maxlen=64)
+        self.captured: deque[bytes] = deque(maxlen=256)
+        """What was really sent lately."""
 
     def inject(self, source: Address, datagrams: list[bytes], *, congested: bool = False) -> None:
         self._injected.append(Batch(source, datagrams, congested))
@@ -88,6 +90,7 @@ class FloodPort:
             self.answer_octets += sum(map(len, datagrams))
             self.newest_answers.extend(datagrams)
             return len(datagrams)
+        self.captured.extend(datagrams)
         return self._port.send(remote, datagrams, preliminary=preliminary)
 
     def close(self) -> None:
