@@ -33,6 +33,7 @@ class Macroflow:
         "_k",
         "_w_est",
         "_w_max",
+        "acknowledged_at",
         "credit",
         "credit_at",
         "cwnd",
@@ -50,6 +51,7 @@ class Macroflow:
         self.in_flight = 0
         self.members = 0
         self.srtt = 0.0
+        self.acknowledged_at = -math.inf
         self.recovery_start = -math.inf
         self.reductions = 0
         self.credit = float(INITIAL_WINDOW)
@@ -100,6 +102,7 @@ class Macroflow:
     # what the connections report (8.7)
 
     def acknowledged(self, octets: int, srtt: float, now: float) -> None:
+        self.acknowledged_at = now
         limited = self.in_flight * 2 >= self.cwnd
         self.in_flight -= octets
         if srtt > 0.0:  # not every connection of the path has measured already
@@ -138,8 +141,14 @@ class Macroflow:
         self.cwnd = max(self.cwnd * CUBIC_BETA, MINIMUM_WINDOW)
         self.ssthresh = self.cwnd
 
-    def timed_out(self, now: float) -> None:
-        """A retransmission timer expired and nothing at all had been heard since: start over slowly."""
+    def timed_out(self, sent_at: float, now: float) -> None:
+        """A packet sent at `sent_at` timed out, and its connection had heard nothing since: start over slowly.
+
+        Where other connections were heard meanwhile the path is there, and it is the peer that is not: a loss.
+        """
+        if self.acknowledged_at >= sent_at:
+            self.congested(sent_at, now)
+            return
         self.congested(math.inf, now)
         self.cwnd = float(MINIMUM_WINDOW)
 

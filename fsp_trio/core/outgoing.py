@@ -172,7 +172,7 @@ class Outgoing(Link):
         size = self.settings.max_payload + NORMAL_HEADER + 8
         allowance = self.macroflow.allowance(now, size) // size
         if allowance == 0:
-            if not self.sent.blocks and self.macroflow.in_flight == 0:
+            if not self.sent.blocks:  # what others on the path have under way must not shut this one out
                 return 1
             self._wait_until(now + self.macroflow.wait(size))
             return 0
@@ -361,7 +361,8 @@ class Outgoing(Link):
                 block.in_flight = False
                 self.macroflow.forgotten(len(block.datagram))
         if self.last_heard < due[0].sent_at:
-            self.macroflow.timed_out(now)
+            self.macroflow.timed_out(due[0].sent_at, now)
+            del due[1:]  # one finds out whether the peer is there; more would hold what others on the path may send
         self.rtt.back_off()
         self._repeats = due
 
