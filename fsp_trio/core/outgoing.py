@@ -362,7 +362,6 @@ class Outgoing(Link):
                 self.macroflow.forgotten(len(block.datagram))
         if self.last_heard < due[0].sent_at:
             self.macroflow.timed_out(due[0].sent_at, now)
-            del due[1:]  # one finds out whether the peer is there; more would hold what others on the path may send
         self.rtt.back_off()
         self._repeats = due
 

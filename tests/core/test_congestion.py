@@ -91,11 +91,25 @@ def test_the_window_has_a_floor() -> None:
 def test_time_out_starts_over() -> None:
     flow = Macroflow()
     flow.cwnd = 100.0 * SEGMENT
-    flow.timed_out(1.0)
+    flow.timed_out(0.5, 1.0)
     assert flow.cwnd == MINIMUM_WINDOW
     assert flow.ssthresh == pytest.approx(70 * SEGMENT)
     one_round_trip(flow, 1.0)
     assert flow.cwnd == pytest.approx(2 * MINIMUM_WINDOW), "slow start up to the threshold"
+
+
+def test_a_peer_that_is_gone_is_no_reason_to_start_over() -> None:
+    """B18: another connection of the path was heard since, so it is not the path that is silent."""
+    flow = Macroflow()
+    flow.cwnd = 100.0 * SEGMENT
+    flow.sent(SEGMENT)
+    flow.acknowledged(SEGMENT, 0.1, 0.7)
+    flow.timed_out(0.5, 1.0)
+    assert flow.cwnd == pytest.approx(70 * SEGMENT)
+    flow.timed_out(0.6, 1.1)
+    assert flow.cwnd == pytest.approx(70 * SEGMENT), "one loss a window"
+    flow.timed_out(0.8, 1.8)
+    assert flow.cwnd == MINIMUM_WINDOW
 
 
 def test_cubic_curve() -> None:

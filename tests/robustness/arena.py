@@ -101,12 +101,13 @@ class Initiator:
     async def shake_hands(self, port: FloodPort) -> bool:
         """Leave the endpoint with a connection in CHALLENGING; False if it refused or was silent."""
         for make in (self.init_connect, lambda: self.connect_request(answer)):
-            answers = port.answers
+            port.newest_answers.clear()
             port.inject(self.source, [make()])
             await port.emptied()
-            if port.answers == answers:
+            own = [each for each in port.newest_answers if each[4:8] == self.connection.local_ultid]
+            if not own:
                 return False
-            answer = port.newest_answers[-1]
+            (answer,) = own
         self.connection.receive([answer], "endpoint", 0.0)
         return self.connection.is_established
 

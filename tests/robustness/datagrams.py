@@ -99,7 +99,7 @@ class Attacker:
     def flags(self) -> int:
         """Of one octet; MIND and CPR, which end a connection, are rare."""
         flags = self.random.getrandbits(8)
-        return flags if self.random.random() < 0.01 else flags & ~0x60
+        return flags if self.random.random() < 0.002 else flags & ~0x60
 
     def window(self) -> int:
         return self.random.choice((0, 1, 4, 2048, 2**20, 2**24 - 1))
@@ -190,7 +190,7 @@ class Attacker:
             if chance.random() < 0.5:
                 chain = CODEC.sink_parameter(self.sink()) + chain
         kind = chance.randrange(20)
-        if kind == 0:
+        if kind == 0 and len(chain) < 1000:
             chain += chain
         elif kind == 1:
             unknown = UnknownExtension(chance.randrange(19, 256), chance.getrandbits(8), bytes(4))
