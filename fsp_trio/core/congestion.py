@@ -75,7 +75,7 @@ class Macroflow:
             depth = max(INITIAL_WINDOW, size, rate * PACING_QUANTUM)
             self.credit = min(depth, self.credit + rate * (now - self.credit_at))
             self.credit_at = now
-        return int(min(room, self.credit))
+        return max(int(min(room, self.credit)), 0)  # what left in spite of the pacer is owed
 
     @property
     def rate(self) -> float:

@@ -148,7 +148,8 @@ class Connection(Handshake):
         ):
             raise KeyInstallationRefused("the key before has not yet taken effect in both directions")
         margin = received.capacity + len(self.queue.pieces) + self.queue.octets // self.settings.max_payload
-        keyring.check_distance(secret, sent.next_sn, received.expected, margin)
+        if keyring.too_near(secret, sent.next_sn, received.expected, margin):
+            raise KeyInstallationRefused("the sequence numbers of both directions are so near that nonces could repeat")
         keyring.begin(keyring.receiving, received.expected, secret)
         self._new_key_heard = False
         self._switch_after = self._ordinal + 1 if self._own_open else self._ordinal

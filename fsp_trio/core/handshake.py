@@ -357,12 +357,14 @@ class Handshake(Incoming):
     def _refused(self, datagram: bytes, now: float) -> None:
         self._fail(Event.RCV_RESET, FailureKind.REFUSED, int.from_bytes(datagram[12:16], "big"), now)
 
-    def _make_reset(self, reason: int) -> bytes:
-        if self.state is State.CONNECT_AFFIRMING:
+    def _make_resets(self, reason: int) -> list[bytes]:
+        """The answer to a CONNECT_REQUEST repeats its fields (4.9); who has ACK_CONNECT_REQ wants numbers (M35)."""
+        resets = super()._make_resets(reason) if self.has_windows else []
+        if not resets or self.state is State.CHALLENGING:
             request = self._connect_request
             assert request is not None
-            return self._ids + self.codec.encode(Reset(reason, request.timestamp, request.cookie))
-        return super()._make_reset(reason)
+            resets.append(self._ids + self.codec.encode(Reset(reason, request.timestamp, request.cookie)))
+        return resets
 
     def _handle_handshake_timer(self, now: float) -> None:
         if now >= self._handshake_deadline:  # 6.6, 12.1

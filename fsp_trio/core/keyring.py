@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from fsp_trio.core.failure import KeyInstallationRefused
 from fsp_trio.integrity import AeadSchedule, Protection
 from fsp_trio.wire.serial import sub
 
@@ -152,13 +151,9 @@ class Keyring:
         self.spent = 0
         self._forget_at = math.inf
 
-    def check_distance(self, secret: Secret, send_first: int, receive_first: int, margin: int) -> None:
-        """Raise KeyInstallationRefused when an AEAD key would serve two directions whose numbers may meet (N2b)."""
-        apart = abs(sub(send_first, receive_first))
-        if secret.schedule is not None and apart < secret.rekey_after + margin:
-            raise KeyInstallationRefused(
-                f"the sequence numbers of the two directions are only {apart} apart: a nonce could repeat"
-            )
+    def too_near(self, secret: Secret, send_first: int, receive_first: int, margin: int) -> bool:
+        """An AEAD key would serve two directions whose numbers may meet, and with them nonces (N2b)."""
+        return secret.schedule is not None and abs(sub(send_first, receive_first)) < secret.rekey_after + margin
 
     def begin(self, direction: Direction, first: int, secret: Secret) -> None:
         """From number `first` on, `direction` uses `secret`."""

@@ -174,13 +174,18 @@ class Link:
         if transition is None:
             return
         if transition.reply.value and not self._reset_datagram:
-            self._reset_datagram = self._make_reset(reason)
-            self._urgent.append(self._reset_datagram)
-            self.statistics.count_sent(Op.RESET.name)
+            resets = self._make_resets(reason)
+            self._reset_datagram = resets[0]
+            self._urgent += resets
+            self.statistics.count_sent(Op.RESET.name, len(resets))
             self._reset_repeated_at = now
         self.failure = Failure(kind, reason)
         self._enter(transition.successor)
         self._release_resources(now + RESET_TOMBSTONE)
+
+    def _make_resets(self, reason: int) -> list[bytes]:
+        """The packets that tell the peer; the first is repeated for the tombstone's life."""
+        return [self._make_reset(reason)]
 
     def _make_reset(self, reason: int) -> bytes:
         """A RESET under the newest send key, with a number that no packet has used (N3)."""

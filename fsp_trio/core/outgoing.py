@@ -278,8 +278,14 @@ class Outgoing(Link):
         """The packet that ends a transaction has left: nothing follows before its ACK_FLUSH (2, 5.7)."""
         self._unflushed = block
         self._committing = ordinal
-        if self._pending_secret is not None and ordinal == self._switch_after:
-            self._switch_sending(self._pending_secret)
+        secret = self._pending_secret
+        if secret is not None and ordinal == self._switch_after:
+            received = self.received
+            if self.keyring.too_near(secret, self.sent.next_sn, self.keyring.receiving.newest.first, received.capacity):
+                # the transaction grew by hundreds of millions of packets since the key was installed (N2b)
+                self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, block.sent_at)
+            else:
+                self._switch_sending(secret)
 
     def _switch_sending(self, secret: Secret) -> None:
         self.keyring.begin(self.keyring.sending, self.sent.next_sn, secret)

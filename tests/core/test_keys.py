@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fsp_trio.core.failure import KeyInstallationRefused
+from fsp_trio.core.failure import FailureKind, KeyInstallationRefused
 from fsp_trio.core.settings import Settings
 from fsp_trio.integrity import AeadSchedule
 from fsp_trio.revisions.states import State
@@ -334,3 +334,18 @@ def test_f3_the_awaited_flush_is_accepted_however_far_the_peer_has_gone_on(reads
     assert pair.client.committed == committed
     lost()
     pair.run_until(lambda: pair.client.committed == committed + 1, 70.0)
+
+
+def test_n2b_is_looked_at_again_when_the_open_transaction_ends() -> None:
+    """N2b: a transaction that was open at install_key may have grown into the peer's numbers."""
+    pair = established(Settings(rekey_after=64))
+    client = pair.client
+    client.send(b"open")
+    pair.run_for(0.2)
+    client.install_key(KEY)
+    client.keyring.receiving.newest.first = client.sent.next_sn + 10  # as if the transaction had come so near
+    client.commit()
+    pair.run_for(0.2)
+    assert client.failure is not None
+    assert client.failure.kind is FailureKind.KEY_EXHAUSTED
+    assert pair.server.failure is not None

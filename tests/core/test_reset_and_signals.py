@@ -44,6 +44,25 @@ def test_reset_by_either_side(way: str, mode: str) -> None:
         assert (pair.server.failure.kind, pair.server.failure.reason) == (FailureKind.RESET_BY_PEER, 4711)
 
 
+@pytest.mark.parametrize("accepted", [False, True])
+def test_4_9_a_reset_from_challenging_is_understood_in_either_state_of_the_initiator(accepted: bool) -> None:
+    """4.9, M35: before ACK_CONNECT_REQ arrives by timestamp and cookie, afterwards by numbers and ICC."""
+    pair = Pair.connecting()
+    lost = pair.drop(lambda flight: flight.sender is Side.SERVER and op_of(flight) is Op.ACK_CONNECT_REQ)
+    if accepted:
+        lost()
+    pair.run_until(lambda: pair.has_server)
+    if accepted:
+        pair.drop_from(Side.CLIENT)
+        pair.run_until(lambda: pair.client.is_established)
+    assert state_of(pair.server) is State.CHALLENGING
+    pair.server.reset(7, pair.clock.now)
+    pair.run_for(0.1)
+    assert state_of(pair.client) is State.NON_EXISTENT
+    assert pair.client.failure is not None
+    assert pair.client.failure.reason == 7
+
+
 def test_what_is_in_order_stays_readable_after_a_reset() -> None:
     pair = established()
     pair.client.send(b"in order")
