@@ -149,7 +149,8 @@ class Macroflow:
         if self.acknowledged_at >= sent_at:
             self.congested(sent_at, now)
             return
-        self.congested(math.inf, now)
+        if self.cwnd > MINIMUM_WINDOW:  # else it is the same silence, which lowers the threshold once (RFC 5681, 3.1)
+            self.congested(math.inf, now)
         self.cwnd = float(MINIMUM_WINDOW)
 
 

@@ -72,11 +72,7 @@ class Situation:
         return at_once, self._new_of_subject(known)
 
     def _new_of_subject(self, known: int) -> list[Packet]:
-        return [
-            packet
-            for side, packet in self.wiretap.follow()
-            if side is self.side and not _is_repeat(packet, known)
-        ]
+        return [packet for side, packet in self.wiretap.follow() if side is self.side and not _is_repeat(packet, known)]
 
 
 def _is_repeat(packet: Packet, known: int) -> bool:

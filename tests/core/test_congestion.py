@@ -94,6 +94,8 @@ def test_time_out_starts_over() -> None:
     flow.timed_out(0.5, 1.0)
     assert flow.cwnd == MINIMUM_WINDOW
     assert flow.ssthresh == pytest.approx(70 * SEGMENT)
+    flow.timed_out(1.0, 3.0)
+    assert flow.ssthresh == pytest.approx(70 * SEGMENT), "the same silence"
     one_round_trip(flow, 1.0)
     assert flow.cwnd == pytest.approx(2 * MINIMUM_WINDOW), "slow start up to the threshold"
 

@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-KNOWN: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "data" / "known_answers.json").read_text(encoding="utf-8")
-)
+KNOWN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "known_answers.json").read_text(encoding="utf-8"))
 
 
 def unhex(text: str) -> bytes:

@@ -25,9 +25,7 @@ def body_of(length: int) -> bytes:
     return bytes((7 * i + length) & 0xFF for i in range(length))
 
 
-def expected_datagram(
-    key: bytes, salt: bytes, ids: bytes, head: bytes, body: bytes, out_of_band: bool
-) -> bytes:
+def expected_datagram(key: bytes, salt: bytes, ids: bytes, head: bytes, body: bytes, out_of_band: bool) -> bytes:
     """A sealed packet, put together from the text of the draft with the slow GCM."""
     if out_of_band:
         salt = bytes(a ^ b for a, b in zip(salt, head[:4], strict=True))

@@ -52,9 +52,7 @@ def test_no_key_material() -> None:
     st.binary(max_size=300),
     st.booleans(),
 )
-def test_agrees_with_the_slow_hash(
-    ikm: bytes, ids: bytes, head: bytes, body: bytes, out_of_band: bool
-) -> None:
+def test_agrees_with_the_slow_hash(ikm: bytes, ids: bytes, head: bytes, body: bytes, out_of_band: bool) -> None:
     protection: Protection = MacProtection(ikm)
     icc = blake2b(head + ids + body, 8, key=blake2b(ikm, 64))
     datagram = protection.seal(ids, head, body, out_of_band)

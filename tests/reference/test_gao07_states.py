@@ -62,10 +62,7 @@ def test_the_first_answer_makes_a_pair(state: State, packet: Packet, own: Own, e
 @pytest.mark.parametrize("own", [Own.EMPTY, Own.OPEN, Own.COMMITTING])
 def test_the_acceptance_makes_a_pair(own: Own, eot: bool) -> None:
     half = Own.COMMITTING if own is Own.EMPTY else own  # NULCOMMIT confirms
-    assert (
-        successor(State.CONNECT_AFFIRMING, Packet.ACK_CONNECT_REQ, eot=eot, own=own).state
-        is HALVES[half, eot]
-    )
+    assert successor(State.CONNECT_AFFIRMING, Packet.ACK_CONNECT_REQ, eot=eot, own=own).state is HALVES[half, eot]
 
 
 @pytest.mark.parametrize("packet", Packet)
@@ -76,9 +73,7 @@ def test_what_is_damaged_or_far_off_changes_no_state(state: State, packet: Packe
     ):
         if icc_ok and position is not Position.BEYOND:
             continue
-        outcome = successor(
-            state, packet, position=position, icc_ok=icc_ok, eot=eot, covers_all=covers_all, own=own
-        )
+        outcome = successor(state, packet, position=position, icc_ok=icc_ok, eot=eot, covers_all=covers_all, own=own)
         assert (outcome.state, outcome.reaction) == (state, Reaction.NONE)
 
 

@@ -3,152 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import trio
 
-from fsp_trio import FSPBrokenError, FSPClosedError, FSPConnectError, FSPEndpoint, FSPSession
-from fsp_trio import Settings, State, Timers, open_fsp_endpoint
-from fsp_trio.core.congestion import CongestionManager
-from fsp_trio.core.connection import Connection
-from fsp_trio.core.statistics import ConnectionStatistics
+from fsp_trio import (
+    FSPBrokenError,
+    FSPClosedError,
+    FSPConnectError,
+    FSPEndpoint,
+    FSPSession,
+    Settings,
+    State,
+    Timers,
+    open_fsp_endpoint,
+)
 from fsp_trio.integrity import Crc64Protection
-from fsp_trio.ports import Address, Batch, open_udp_port
-from fsp_trio.revisions import GAO_07
+from fsp_trio.ports import Address, open_udp_port
 from fsp_trio.wire.packets import AckInitConnect, InitConnect, Op, SinkParameter
 
-from .datagrams import CODEC, Attacker, Numbers, Seal
-from .flood_port import NOWHERE, FloodPort
+from .datagrams import CODEC, Attacker
+from .flood_port import FloodPort
+from .parties import LISTENER, NO_PREFIXES, SERVICE, Books, Initiator, Target, seal_of, source, taken
 
-SERVICE = 7
-LISTENER = SERVICE.to_bytes(4, "big")
 SETTINGS = Settings(receive_window=256, receive_octets=2**18, send_buffer=2**16, timers=Timers.responsive())
 MAX_TOMBSTONES = 256
 VICTIM_LIFE = 3000
 """Datagrams that a victim gets before it is replaced: after one extreme serial it is deaf."""
-
-
-def unix_microseconds() -> int:
-    return time.time_ns() // 1000
-
-
-def source(number: int) -> tuple[str, int]:
-    """An attacker's address."""
-    return NOWHERE + str(number % 250 + 1), 1024 + number // 250
-
-
-@dataclass(slots=True)
-class Target:
-    """Somebody at the endpoint whose ULTIDs the attacker knows."""
-
-    name: str
-    connection: Connection
-    """The attacked one."""
-    ids: bytes
-    """Both ULTIDs as the peer sends them."""
-    seal: Seal | None = None
-    session: FSPSession | None = None
-    peer: FSPSession | None = None
-    received: int = 0
-
-    @property
-    def numbers(self) -> Numbers:
-        connection = self.connection
-        received, sent = connection.received, connection.sent
-        return Numbers(received.expected, received.window, sent.una, sent.next_sn, connection._last_serial)
-
-
-def seal_of(connection: Connection) -> Seal:
-    """Seals as this end does, that is for its peer to open."""
-
-    def seal(sn: int, head: bytes, body: bytes, out_of_band: bool) -> bytes:
-        return connection.keyring.sending.protection(sn).seal(connection._ids, head, body, out_of_band)
-
-    return seal
-
-
-class Initiator:
-    """An attacker who does the handshake by the book, from whatever address, and no more."""
-
-    def __init__(self, number: int, *, ultid: bytes | None = None) -> None:
-        self.source = source(number)
-        self.connection = Connection.initiate(
-            GAO_07,
-            Settings(),
-            local_ultid=ultid or (0x10000 + number).to_bytes(4, "big"),
-            listener_ultid=LISTENER,
-            remote="endpoint",
-            now=0.0,
-            unix_microseconds=unix_microseconds(),
-            congestion=CongestionManager(),
-        )
-        self.request = b""
-
-    def init_connect(self) -> bytes:
-        (datagram,) = self.connection.datagrams_to_send(0.0)
-        return datagram
-
-    def connect_request(self, challenge: bytes) -> bytes:
-        self.connection.receive([challenge], "endpoint", 0.0)
-        (self.request,) = self.connection.datagrams_to_send(0.0)
-        return self.request
-
-    async def shake_hands(self, port: FloodPort) -> bool:
-        """Leave the endpoint with a connection in CHALLENGING; False if it refused or was silent."""
-        for make in (self.init_connect, lambda: self.connect_request(answer)):
-            port.newest_answers.clear()
-            port.inject(self.source, [make()])
-            await port.emptied()
-            own = [each for each in port.newest_answers if each[4:8] == self.connection.local_ultid]
-            if not own:
-                return False
-            (answer,) = own
-        self.connection.receive([answer], "endpoint", 0.0)
-        return self.connection.is_established
-
-
-class Books:
-    """Where each datagram that reached the endpoint went."""
-
-    def __init__(self, endpoint: FSPEndpoint) -> None:
-        self.to_sessions = 0
-        self.to_tombstones = 0
-        self.tombstone_drops = 0
-        self.statistics: list[ConnectionStatistics] = []
-        """Of all connections that the endpoint ever had."""
-        self._endpoint = endpoint
-        for name in ("_hand_on_untrusted", "_ask_tombstone_untrusted", "_adopt"):
-            setattr(endpoint, name, getattr(self, name.removeprefix("_"))(getattr(endpoint, name)))
-
-    def hand_on_untrusted(self, original: Callable[..., Any]) -> Callable[..., None]:
-        def hand_on(ultid: bytes, batch: Batch, alone: bool = False) -> None:
-            if ultid in self._endpoint._sessions:
-                self.to_sessions += len(batch.datagrams)
-            elif ultid in self._endpoint._tombstones:
-                self.to_tombstones += len(batch.datagrams)
-            original(ultid, batch, alone)
-
-        return hand_on
-
-    def ask_tombstone_untrusted(self, original: Callable[..., Any]) -> Callable[..., None]:
-        def ask(ultid: bytes, batch: Batch) -> None:
-            before = sum(self._endpoint._drops.values())
-            original(ultid, batch)
-            self.tombstone_drops += sum(self._endpoint._drops.values()) - before
-
-        return ask
-
-    def adopt(self, original: Callable[..., Any]) -> Callable[..., None]:
-        def adopt(session: FSPSession, now: float) -> None:
-            self.statistics.append(session._connection.statistics)
-            original(session, now)
-
-        return adopt
 
 
 class Arena:
@@ -175,6 +59,7 @@ class Arena:
         self.replaced = 0
         self.kinds: Counter[str] = Counter()
         self._numbers = 0
+        self._socket_before = 0
 
     # the healthy session
 
@@ -187,7 +72,7 @@ class Arena:
                 return session, peer
             session.reset()
 
-    async def keyed_pair(self, mode: Any = "aead") -> tuple[FSPSession, FSPSession]:
+    async def keyed_pair(self, mode: Literal["aead", "mac"] = "aead") -> tuple[FSPSession, FSPSession]:
         session, peer = await self.pair()
         ikm = self.attacker.random.randbytes(32)
         for end in (session, peer):
@@ -200,7 +85,13 @@ class Arena:
                     pass
         return session, peer
 
-    async def exchange(self, session: FSPSession, peer: FSPSession) -> None:
+    async def start_healthy(self) -> None:
+        """A keyed session that goes on, whatever happens, until the arena is left."""
+        session, peer = await self.keyed_pair()
+        self.targets["aead, healthy"] = Target("aead, healthy", session._connection, peer._connection._ids)
+        self.nursery.start_soon(self._exchange, session, peer)
+
+    async def _exchange(self, session: FSPSession, peer: FSPSession) -> None:
         """Send octets there and back for ever, and look at each."""
         there, back = peer.stream(), session.stream()
         sent, received = hashlib.sha256(), hashlib.sha256()
@@ -267,9 +158,13 @@ class Arena:
         wrong = target.name == "challenging" and target.connection.state is not State.CHALLENGING
         return early or wrong or (target.name == "bootstrap" and target.connection.has_windows)
 
+    async def _pair_for(self, name: str) -> tuple[FSPSession, FSPSession]:
+        if name.startswith("crc64"):
+            return await self.pair()
+        return await self.keyed_pair("mac" if name.startswith("mac") else "aead")
+
     async def _make_hostile(self, name: str) -> Target:
-        mode = name.partition(",")[0]
-        session, peer = await self.pair() if mode == "crc64" else await self.keyed_pair(mode)
+        session, peer = await self._pair_for(name)
         target = Target(
             name, session._connection, peer._connection._ids, seal_of(peer._connection), session=session, peer=peer
         )
@@ -294,11 +189,12 @@ class Arena:
 
     async def _make_bystander(self, name: str) -> Target:
         """Nobody can seal for these: whatever comes is refused."""
-        mode = name.partition(",")[0]
-        session, peer = await self.pair() if mode == "crc64" else await self.keyed_pair(mode)
+        session, peer = await self._pair_for(name)
         await session.wait_acknowledged()
         await peer.wait_acknowledged()
-        return Target(name, session._connection, peer._connection._ids, session=session, peer=peer)
+        target = Target(name, session._connection, peer._connection._ids, session=session, peer=peer)
+        target.accounted_before = taken(session._connection.statistics)
+        return target
 
     async def _make_challenging(self, name: str) -> Target:
         while True:
@@ -334,7 +230,7 @@ class Arena:
         init = CODEC.decode(connection._handshake_datagram[8:])
         assert isinstance(init, InitConnect)
         offered = self.attacker.random.randbytes(4)
-        sink = SinkParameter(bytes(3) + b"\x09", (bytes(8),) * 4)
+        sink = SinkParameter(bytes(3) + b"\x09", NO_PREFIXES)
         answer = AckInitConnect(bytes(4), bytes(8), init.init_check_code, sink)
         self.port.inject(source(0), [offered + ultid + CODEC.encode(answer)])
         await self.port.emptied()
@@ -379,6 +275,28 @@ class Arena:
                 datagrams -= len(batch)
             await self.port.emptied()
 
+    async def flood_through_socket(self, datagrams: int) -> int:
+        """As `flood`, from a socket of the attacker's own, so that ports and system calls take part."""
+        sent = 0
+        self._socket_before = self.port.statistics.datagrams_received - self.peers.statistics().port.datagrams_sent
+        there = self.port.local_address
+        assert isinstance(there, tuple)
+        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as attacking:
+            await attacking.bind(("127.0.0.1", 0))
+            while sent < datagrams:
+                await self.settle()
+                self.attacker.captured = [*self.peers_port.captured, *self.attacker.captured[-20:]]
+                for datagram in self._batch():
+                    await attacking.sendto(datagram, there)
+                    sent += 1
+        await trio.sleep(0.2)
+        return sent
+
+    def from_socket(self) -> int:
+        """Datagrams that the port has received from the attacker's socket."""
+        peers = self.peers.statistics().port.datagrams_sent
+        return self.port.statistics.datagrams_received - peers - self._socket_before
+
     def _source(self) -> Address:
         chance = self.attacker.random
         return self.peers.local_address if chance.random() < 0.3 else source(chance.randrange(10_000))
@@ -396,8 +314,10 @@ class Arena:
             return [attacker.replayed() if chance.random() < 0.1 else attacker.altered() for _ in range(size)]
         if kind == 2:
             self.kinds["to listeners and to nobody"] += size
-            return [attacker.packet(chance.randbytes(4) + chance.choice((LISTENER, b"\0\0\0\x08", chance.randbytes(4))))
-                    for _ in range(size)]
+            return [
+                attacker.packet(chance.randbytes(4) + chance.choice((LISTENER, b"\0\0\0\x08", chance.randbytes(4))))
+                for _ in range(size)
+            ]
         target = chance.choice(list(self.targets.values()))
         target.received += size
         if target.seal is not None and kind < 9:
@@ -433,18 +353,23 @@ class Arena:
         """Every datagram that arrived is accounted for."""
         books, endpoint = self.books, self.endpoint
         listener = self.listener.statistics()
-        drops = sum(endpoint._drops.values())
         requests = listener.accepted + listener.waiting + listener.challenging + listener.unconfirmed + listener.refused
         to_nobody = self.port.arrived - books.to_sessions - books.to_tombstones
-        assert to_nobody == drops - books.tombstone_drops + endpoint._challenges + requests
-        received = sum(statistics.packets_received for statistics in books.statistics)
+        drops = sum(endpoint._drops.values()) - books.tombstone_drops.total()
+        assert to_nobody == drops + endpoint._challenges + requests
         asleep = endpoint._drops.get("closed-ultid", 0)
+        received = sum(statistics.packets_received for statistics in books.statistics)
         assert received + endpoint._inbox_drops == books.to_sessions + books.to_tombstones - asleep
-        for statistics in books.statistics:
-            assert sum(statistics.drops.values()) + statistics.duplicates <= statistics.packets_received
+        assert all(taken(statistics) >= 0 for statistics in books.statistics)
+        accepted = sum(taken(statistics) + statistics.duplicates for statistics in books.statistics)
+        assert self.port.arrived == self.drops().total() + accepted + endpoint._challenges + requests
+        for name in ("crc64", "mac", "aead"):
+            assert self.targets[f"{name}, bystander"].unaccounted == 0
 
     def drops(self) -> Counter[str]:
-        total: Counter[str] = Counter(self.endpoint._drops)
+        """All that was refused, by kind, each datagram once."""
+        total = Counter(self.endpoint._drops)
+        total.subtract({reason: n for reason, n in self.books.tombstone_drops.items() if reason != "closed-ultid"})
         total["(inbox full)"] = self.endpoint._inbox_drops
         for statistics in self.books.statistics:
             total.update(statistics.drops)

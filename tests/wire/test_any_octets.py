@@ -75,17 +75,13 @@ def test_random_octets(octets: bytes) -> None:
     st.integers(0, 20),
     st.binary(min_size=20, max_size=160),
 )
-def test_random_fields_behind_a_plausible_signature(
-    op_code: int, major: int, words: int, rest: bytes
-) -> None:
+def test_random_fields_behind_a_plausible_signature(op_code: int, major: int, words: int, rest: bytes) -> None:
     check(bytes([op_code, major]) + (8 * words).to_bytes(2, "big") + rest)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 255), chains(Op.KEEP_ALIVE), st.binary(max_size=8))
-def test_plausible_chain_in_any_packet(
-    op_code: int, flags: int, chain: tuple[Extension, ...], rest: bytes
-) -> None:
+def test_plausible_chain_in_any_packet(op_code: int, flags: int, chain: tuple[Extension, ...], rest: bytes) -> None:
     octets = CODEC.encode(Normal(Op.KEEP_ALIVE, flags, 0, 0, 0, bytes(8), chain))
     check(bytes([op_code]) + octets[1:] + rest)
 

@@ -29,9 +29,7 @@ ICC = bytes.fromhex("e0e1e2e3e4e5e6e7")
 
 PACKETS: dict[str, tuple[Packet, str]] = {
     "INIT_CONNECT": (  # 4.5.1
-        InitConnect(
-            bytes.fromhex("a1a2a3a4"), bytes.fromhex("0005ce7a1b2c3d4e"), bytes.fromhex("b1b2b3b4b5b6b7b8")
-        ),
+        InitConnect(bytes.fromhex("a1a2a3a4"), bytes.fromhex("0005ce7a1b2c3d4e"), bytes.fromhex("b1b2b3b4b5b6b7b8")),
         "01 00 0018  a1a2a3a4  0005ce7a1b2c3d4e  b1b2b3b4b5b6b7b8",
     ),
     "INIT_CONNECT with the responder's host name": (
@@ -116,8 +114,7 @@ PACKETS: dict[str, tuple[Packet, str]] = {
     ),
     "ACK_FLUSH": (  # M4: a SNACK without gaps
         Normal(Op.ACK_FLUSH, 0, 64, 0x01020309, 2, ICC, (Snack(0x11223344, 0x11223343, 250),)),
-        "0a 00 0028  00 000040  01020309  00000002  e0e1e2e3e4e5e6e7"
-        " 12 00 1000  44332211  43332211  fa000000",
+        "0a 00 0028  00 000040  01020309  00000002  e0e1e2e3e4e5e6e7 12 00 1000  44332211  43332211  fa000000",
     ),
     "RELEASE": (
         Normal(Op.RELEASE, 0x80, 64, 0x0102030A, 0x11223344, ICC),

@@ -109,9 +109,7 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("octets", "reason"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED]
-)
+@pytest.mark.parametrize(("octets", "reason"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
 def test_malformed_packet(octets: str, reason: str) -> None:
     with pytest.raises(MalformedPacket) as caught:
         CODEC.decode(bytes.fromhex(octets))
