@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from fsp_trio.core.link import NO_PREFIXES
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions.states import State
 from fsp_trio.wire.packets import FLAG_EOT, Normal, Op, SinkParameter, Snack
@@ -92,7 +93,7 @@ def test_m4_form_of_ack_flush_and_keep_alive() -> None:
             assert isinstance(snack, Snack)
             gaps.add(snack.gaps)
             if packet.op is Op.KEEP_ALIVE:
-                assert packet.extensions[0] == SinkParameter(bytes(4), (bytes(8),) * 4)
+                assert packet.extensions[0] == SinkParameter(bytes(4), NO_PREFIXES)
             else:
                 assert len(packet.extensions) == 1
                 assert snack.gaps == ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -324,12 +326,12 @@ def test_only_preliminary_packets_need_the_udp_checksum() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"), [("initial_sn", 1, "initial-sn"), ("cookie", bytes(8), "cookie")]
 )
-def test_m53_a_repeated_request_that_differs(field: str, value: object, reason: str) -> None:
+def test_m53_a_repeated_request_that_differs(field: str, value: Any, reason: str) -> None:
     """M51, M53: only the same ULTIDs, cookie and initial number are a repeat."""
     situation = challenging_server()
     server, request = situation.subject, situation.wiretap.request
     assert request is not None
-    changed = ConnectRequest(**{name: getattr(request, name) for name in ConnectRequest.__slots__} | {field: value})
+    changed = replace(request, **{field: value})
     ids = server.remote_ultid + server.local_ultid
     server.receive([ids + CODEC.encode(changed)], Side.CLIENT, situation.pair.clock.now)
     assert server.statistics.drops == {reason: 1}

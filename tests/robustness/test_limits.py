@@ -12,7 +12,11 @@ import pytest
 from fsp_trio import FSPConnectError, ResetReason, Settings, open_fsp_endpoint
 from fsp_trio.cli import connection, echoing
 from fsp_trio.cli.app import main
+from fsp_trio.core.link import LAST_SERIAL
+from fsp_trio.revisions import GAO_07
+from fsp_trio.wire.packets import Op
 from tests.cli.tools import Paper, common
+from tests.core.talk import established
 
 ROOT = Path(__file__).parents[2]
 ROWS = [
@@ -33,6 +37,15 @@ def test_the_page_is_right(row: list[str]) -> None:
     path, _, function = test.strip("`").partition("::")
     text = (ROOT / "tests" / path).read_text(encoding="utf-8")
     assert f"def {function}(" in text or not function
+
+
+def test_the_reset_leaves_with_the_batch_that_met_the_limit() -> None:
+    """N4: nobody may ask for another batch of a connection that is over."""
+    pair = established()
+    pair.client._serial = LAST_SERIAL
+    pair.client._ack_now = True
+    batch = pair.client.datagrams_to_send(pair.clock.now)
+    assert [each[8] for each in batch] == [GAO_07.codec.op_codes[Op.RESET]]
 
 
 @pytest.mark.realnet
