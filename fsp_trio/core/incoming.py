@@ -397,10 +397,11 @@ class Incoming(Acknowledged):
         awaited = op is Op.ACK_FLUSH and self._awaits_old_flush(sn)
         if ahead > received.window or (ahead < -reach and not awaited):
             return drop("window")  # B11
-        if op is not Op.MULTIPLY and sub(serial, self._last_serial) <= 0:
-            return drop("replay")  # M5
         era = self.keyring.receiving.era(sn)
         old_key = era is not self.keyring.receiving.newest
+        first_of_key = not old_key and era is not self._serial_era  # what was forged before does not count (S10)
+        if op is not Op.MULTIPLY and sub(serial, self._last_serial) <= 0 and not first_of_key:
+            return drop("replay")  # M5
         if old_key and era.secret.mode == "crc64" and self._new_key_heard and not awaited:
             return drop("old-key")
         body = self._open(datagram, self.keyring.receiving.protection(sn), True, now)
@@ -409,6 +410,8 @@ class Incoming(Acknowledged):
         if op is Op.MULTIPLY:
             return drop("multiply")
         self._last_serial = serial
+        if first_of_key:
+            self._serial_era = era
         try:
             extensions = self.codec.extensions(body)
             self.codec.check_extensions(datagram[ULTID_PAIR], extensions)

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.failure import Failure, FailureKind
-from fsp_trio.core.keyring import Keyring
+from fsp_trio.core.keyring import Era, Keyring
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import SendQueue, SendWindow
 from fsp_trio.core.settings import Settings
@@ -56,6 +56,7 @@ class Link:
         "_reset_datagram",
         "_reset_repeated_at",
         "_serial",
+        "_serial_era",
         "_srr_since",
         "_urgent",
         "closed_confirmed",
@@ -118,6 +119,8 @@ class Link:
         self._set_remote_ultid(remote_ultid)
         self._serial = 0
         self._last_serial = 0
+        self._serial_era: Era | None = None
+        """The newest era from which a serial was accepted."""
         self._ce_seen = False
         self._srr_since: int | None = None
         """First in-band number that carries SRR, or NEXT; None when SRR is not set."""

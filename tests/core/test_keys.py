@@ -349,3 +349,25 @@ def test_n2b_is_looked_at_again_when_the_open_transaction_ends() -> None:
     assert client.failure is not None
     assert client.failure.kind is FailureKind.KEY_EXHAUSTED
     assert pair.server.failure is not None
+
+
+def test_s10_a_serial_forged_before_the_key_does_not_count_under_it() -> None:
+    """S10: CRC64 can be computed by everybody; one extreme serial must not make us deaf under the key."""
+    pair = established()
+    wiretap = Wiretap(pair)
+    wiretap.follow()
+    chain = CODEC.snack(Snack(pair.client.sent.next_sn, add(pair.client.sent.next_sn, -1), 0))
+    newest = add(wiretap.speakers[Side.SERVER].next_sn, -1)
+    forged = wiretap.craft(Side.SERVER, Op.ACK_FLUSH, sn=newest, expected=2**31 - 1, chain=chain)
+    pair.client.receive([forged], Side.SERVER, pair.clock.now)
+    assert pair.client.statistics.drops == {}
+    with NonceLedger():
+        pair.client.install_key(KEY)
+        pair.server.install_key(KEY)
+        pair.run_for(1.0)
+        assert pair.client.state is State.CLOSABLE
+        transfer(pair, Side.CLIENT, b"heard", 5.0)
+        replays = [flight for flight in pair.record if flight.sender is Side.SERVER and flight.datagram[8] == 10]
+        drops = pair.client.statistics.drops.get("replay", 0)
+        pair.client.receive([replays[-1].datagram], Side.SERVER, pair.clock.now)
+        assert pair.client.statistics.drops["replay"] == drops + 1
