@@ -47,11 +47,13 @@ class OutgoingHalf:
             position = 0
             waited = False
             while position < size:
-                if session._free_octets <= 0:
+                free = session._free_octets
+                if free <= 0:
                     await session._wait_room()
                     waited = True
                     self._check()
-                end = position + session._free_octets
+                    continue
+                end = position + free
                 session._send(data if position == 0 and end >= size else data[position:end])
                 position = end
             if not waited:

@@ -19,12 +19,13 @@ class Acknowledged(Outgoing):
 
     def _take_acknowledgement(self, expected: int, window: int, now: float) -> None:
         """The cumulative acknowledgement and window of an in-band packet (4.6)."""
-        if sub(expected, self.sent.una) < 0:
-            return  # M50: older than known
-        self.sent.advertise(expected, window)
-        result = Acknowledgement()
-        if self.sent.acknowledge(expected, result) is not None:
+        sent = self.sent
+        if expected != sent.una:
+            result = Acknowledgement()
+            if sent.acknowledge(expected, result) is None:
+                return  # M50: older than known
             self._acknowledged(result, now)
+        sent.advertise(expected, window)
 
     def _take_snack(self, snack: Snack, window: int, now: float) -> None:
         sent = self.sent

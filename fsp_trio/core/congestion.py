@@ -63,14 +63,14 @@ class Macroflow:
 
     # sending
 
-    def allowance(self, now: float, size: int = SEGMENT) -> int:
-        """Octets that may leave now, in datagrams of `size`."""
+    def allowance(self, now: float, size: int = SEGMENT, wanted: float = math.inf) -> int:
+        """Octets that may leave now, in datagrams of `size`; asks the pacer for no more than `wanted`."""
         room = self.cwnd - self.in_flight
         if room <= 0:
             return 0
         if self.srtt <= 0.0:
             return int(room)
-        if now > self.credit_at:
+        if self.credit < wanted and now > self.credit_at:
             rate = self.rate
             depth = max(INITIAL_WINDOW, size, rate * PACING_QUANTUM)
             self.credit = min(depth, self.credit + rate * (now - self.credit_at))

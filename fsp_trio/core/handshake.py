@@ -177,7 +177,7 @@ class Handshake(Incoming):
         self._handshake_sent_at = now
         self._handshake_times = 1
         self._urgent.append(datagram)
-        self.statistics.count_sent(self.codec.ops[datagram[ULTID_PAIR]].name)
+        self.statistics.count_sent(self.codec.ops[datagram[ULTID_PAIR]])
 
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         drop = self.statistics.drop

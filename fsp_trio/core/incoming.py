@@ -125,13 +125,14 @@ class Incoming(Acknowledged):
             received.expected = expected
             received.latest_at = now
             self.statistics.payload_received += octets
-            self.statistics.count_received("PURE_DATA", count)
+            self.statistics.count_received(Op.PURE_DATA, count)
             self.last_heard = now
             self._address_newest = ((expected - 1) & MASK, 0)
             self._peer_open = True
             self._old_key_answer = False
             self._take_acknowledgement(acknowledgement, window, now)
-            self._shift_snack(now)
+            if self._snack_at == math.inf:
+                self._shift_snack(now)
             self._acknowledge_often(expected)
         return count
 
@@ -143,7 +144,7 @@ class Incoming(Acknowledged):
         drop = self.statistics.drop
         if op is None:
             return drop("op-code")
-        self.statistics.count_received(op.name)
+        self.statistics.count_received(op)
         if major:
             return drop("major-version")  # G17
         if op is Op.RESET:

@@ -180,7 +180,7 @@ class Link:
             resets = self._make_resets(reason)
             self._reset_datagram = resets[0]
             self._urgent += resets
-            self.statistics.count_sent(Op.RESET.name, len(resets))
+            self.statistics.count_sent(Op.RESET, len(resets))
             self._reset_repeated_at = now
         self.failure = Failure(kind, reason)
         self._enter(transition.successor)

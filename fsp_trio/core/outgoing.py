@@ -91,7 +91,7 @@ class Outgoing(Link):
         self._repeats_allowed = 1
         self._shutdown_requested = False
         self._snack_at = math.inf
-        self._snack_every = FIRST_SNACK_AFTER
+        self._snack_every = min(FIRST_SNACK_AFTER, self._quarter)
         self._snack_sent_at = -math.inf
         self._unflushed: Block | None = None
         """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
@@ -115,7 +115,7 @@ class Outgoing(Link):
         if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
                 if not self._ack_now:
-                    self._snack_every = FIRST_SNACK_AFTER  # packets come slowly
+                    self._snack_every = min(FIRST_SNACK_AFTER, self._quarter)  # packets come slowly
                 self._acknowledge_now(batch, now)
             if self._repeats:
                 self._repeat(batch, now)
@@ -158,25 +158,30 @@ class Outgoing(Link):
 
     def _admitted(self, now: float) -> int:
         """How many new packets the peer's window, the congestion window and the pacer admit."""
-        room = self.sent.room
-        if room == 0:
-            if self.sent.blocks or self._unflushed is not None:
-                return 0
-            if self._probe_at == math.inf:  # 8.6, M8: nothing in flight, and the window is shut
-                self._probe_at = now + self.rtt.timeout
-            if now < self._probe_at:
-                return 0
-            self._probe_at = math.inf
-            return 1
+        sent = self.sent
+        room = sub(sent.right_edge, sent.next_sn)
+        if room <= 0:
+            return self._admitted_to_shut_window(now)
         self._probe_at = math.inf
-        size = self.settings.max_payload + NORMAL_HEADER + 8
-        allowance = self.macroflow.allowance(now, size) // size
+        size = self.settings.max_payload + NORMAL_HEADER + ULTID_PAIR
+        allowance = self.macroflow.allowance(now, size, self.queue.octets + size) // size
         if allowance == 0:
-            if not self.sent.blocks:  # what others on the path have under way must not shut this one out
+            if not sent.blocks:  # what others on the path have under way must not shut this one out
                 return 1
             self._wait_until(now + self.macroflow.wait(size))
             return 0
         return min(room, allowance)
+
+    def _admitted_to_shut_window(self, now: float) -> int:
+        """One packet in a retransmission time-out, if nothing is in flight (8.6, M8)."""
+        if self.sent.blocks or self._unflushed is not None:
+            return 0
+        if self._probe_at == math.inf:
+            self._probe_at = now + self.rtt.timeout
+        if now < self._probe_at:
+            return 0
+        self._probe_at = math.inf
+        return 1
 
     def _wait_until(self, moment: float) -> None:
         """More could leave at `moment` at the latest."""
@@ -190,43 +195,50 @@ class Outgoing(Link):
                 self.more_to_send = True
                 self._wait_until(now)
             return False
-        sent = self.sent
-        queue = self.queue
-        codes = self.codec.op_codes
-        head = self.codec.head
+        protection, run = self.keyring.sending.run(self.sent.next_sn)
         limit = self.settings.max_payload
+        starts = self.state in OWN_COMMITTED
+        payloads = self.queue.cut_full(limit, min(admitted, run)) if self.queue.octets > limit else []
+        if payloads:
+            ended = None
+            self._emit_run(batch, Op.PERSIST if starts else Op.PURE_DATA, payloads, protection, now)
+        else:
+            payload, ended = self.queue.cut(limit)
+            op = Op.PERSIST if starts else Op.PURE_DATA
+            if ended is not None and not payload:
+                op = Op.NULCOMMIT
+            self._emit(batch, op, 0 if ended is None else FLAG_EOT, payload, now)
+        if ended is not None:
+            self._happen(Event.FLUSH)
+            self._end_sent(self.sent.blocks[-1], ended.ordinal)
+        elif starts:
+            self._happen(Event.SEND)
+        if protection.mode == "mac":
+            count = len(payloads) or 1
+            return not self._life_over(protection, (self.sent.next_sn - 1) & MASK, count, now)
+        return True
+
+    def _emit_run(self, batch: list[bytes], op: Op, payloads: list[bytes], protection: Protection, now: float) -> None:
+        """Number, seal and remember packets that end nothing: one of `op`, the rest PURE_DATA."""
+        sent = self.sent
+        head = self.codec.head
         expected = self.received.expected
         window = self.received.window
         flags = self._header_flags()
-        sn = sent.next_sn
+        sn = first = sent.next_sn
         if self._srr_since == NEXT:
             self._srr_since = sn
-        protection, run = self.keyring.sending.run(sn)
-        admitted = min(admitted, run)
         seal = protection.seal
         ids = self._ids
-        pure_data = codes[Op.PURE_DATA]
-        starts = self.state in OWN_COMMITTED
-        op_code = codes[Op.PERSIST] if starts else pure_data
-        ended = None
+        codes = self.codec.op_codes
+        op_code, pure_data = codes[op], codes[Op.PURE_DATA]
         datagrams: list[bytes] = []
-        payloads = queue.cut_full(limit, admitted) if queue.octets > limit else []
         for payload in payloads:
             datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
             sn = (sn + 1) & MASK
             op_code = pure_data
-        while len(payloads) < admitted and ended is None and queue.pieces:
-            payload, ended = queue.cut(limit)
-            if ended is not None:
-                flags |= FLAG_EOT
-                if not payload:
-                    op_code = codes[Op.NULCOMMIT]
-            payloads.append(payload)
-            datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
-            sn = (sn + 1) & MASK
-            op_code = pure_data
         count = len(payloads)
-        numbers = range(sent.next_sn, sent.next_sn + count)
+        numbers = range(first, first + count)
         sent.blocks.extend(map(Block, numbers, payloads, datagrams, repeat(expected), repeat(now)))
         octets = sum(map(len, datagrams))
         sent.next_sn = sn
@@ -234,19 +246,9 @@ class Outgoing(Link):
         batch += datagrams
         self._told(expected, window)
         self._account(count, octets)
-        self.statistics.count_sent(self.codec.ops[datagrams[-1][ULTID_PAIR]].name)
+        self.statistics.count_sent(op)
         if count > 1:
-            self.statistics.count_sent(self.codec.ops[datagrams[0][ULTID_PAIR]].name)
-        if count > 2:
-            self.statistics.count_sent("PURE_DATA", count - 2)
-        if ended is not None:
-            self._happen(Event.FLUSH)
-            self._end_sent(sent.blocks[-1], ended.ordinal)
-        elif starts:
-            self._happen(Event.SEND)
-        if protection.mode == "mac":
-            return not self._life_over(protection, (sn - 1) & MASK, count, now)
-        return True
+            self.statistics.count_sent(Op.PURE_DATA, count - 1)
 
     def _told(self, expected: int, window: int) -> None:
         """A packet left with this acknowledgement and window."""
@@ -318,7 +320,7 @@ class Outgoing(Link):
         self._told(expected, window)
         batch.append(datagram)
         self._account(1, len(datagram))
-        self.statistics.count_sent(op.name)
+        self.statistics.count_sent(op)
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
@@ -449,7 +451,7 @@ class Outgoing(Link):
         self._life_over(protection, sn, 1, now)
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
-        self.statistics.count_sent(op.name)
+        self.statistics.count_sent(op)
         self._heartbeat_at = now + self.heartbeat_interval
         self.keyring.retire(self.sent.una, received.expected, now)
 
@@ -483,10 +485,14 @@ class Outgoing(Link):
 
     def _acknowledge_often(self, expected: int) -> None:
         """Where many packets come the next SNACK cannot wait (F1): after 8, then 16, up to a quarter of the window."""
-        quarter = max(self.received.capacity // 4, 1)
-        if sub(expected, self.told_expected) >= min(self._snack_every, quarter):
+        if sub(expected, self.told_expected) >= self._snack_every:
             self._ack_now = True
-            self._snack_every = min(2 * self._snack_every, quarter)
+            self._snack_every = min(2 * self._snack_every, self._quarter)
+
+    @property
+    def _quarter(self) -> int:
+        """Of the receive window, in packets."""
+        return max(self.settings.receive_window // 4, 1)
 
     # what the upper layers ask
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fsp_trio.wire.packets import Op
+
 
 @dataclass(slots=True)
 class ConnectionStatistics:
@@ -43,8 +45,10 @@ class ConnectionStatistics:
     def drop(self, reason: str) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
-    def count_sent(self, operation: str, number: int = 1) -> None:
-        self.sent[operation] = self.sent.get(operation, 0) + number
+    def count_sent(self, op: Op, number: int = 1) -> None:
+        name = op.label
+        self.sent[name] = self.sent.get(name, 0) + number
 
-    def count_received(self, operation: str, number: int = 1) -> None:
-        self.received[operation] = self.received.get(operation, 0) + number
+    def count_received(self, op: Op, number: int = 1) -> None:
+        name = op.label
+        self.received[name] = self.received.get(name, 0) + number
