@@ -119,7 +119,7 @@ class SessionEngine:
     @property
     def _free_octets(self) -> int:
         connection = self._connection
-        return connection.settings.send_buffer - connection.unacknowledged
+        return connection.settings.send_buffer - connection.buffered
 
     async def _wait_room(self, values: int | None = None) -> bool:
         """Wait until something may be queued; whether that took a checkpoint.  Raises if nothing ever may again.

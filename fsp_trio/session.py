@@ -206,12 +206,15 @@ class FSPSession(SessionEngine):
         do not await an acknowledgement of one's own between that and this call (M29).  It protects what is sent
         after the transaction that is open now, or after the newest one ended, and what the peer sends after its
         newest one.  KeyInstallationError if the time is not right (nothing has changed then), ValueError for bad
-        arguments, FSPClosedError or FSPBrokenError if the session has ended.
+        arguments, FSPClosedError or FSPBrokenError if the session has ended.  The time is not right for a first
+        key while octets wait unread: they would be taken for octets that came under it.
         """
         self._check_unclosed()
         connection = self._connection
         if connection.peer_released:
             raise_broken(connection.failure)
+        if connection.unread_without_key:
+            raise KeyInstallationError("octets that came before the first key have not been read (F10)")
         try:
             connection.install_key(ikm, mode=mode, key_bits=key_bits)
         except KeyInstallationRefused as refusal:

@@ -35,7 +35,7 @@ class Acknowledged(Outgoing):
             sent.acknowledge(snack.expected_sn, result)
             sample = sent.sample
             if sample is not None and sample[0] == snack.delay_sample_sn:  # 8.5.1, M9
-                self.rtt.sample(now - sample[1] - snack.delay / 1e6)
+                self.rtt.reported(sample[1], snack.delay / 1e6, now)
                 sent.sample = None
         if snack.gaps and not sent.acknowledge_selectively(snack, result):
             self.statistics.drop("snack-gaps")
@@ -45,6 +45,8 @@ class Acknowledged(Outgoing):
         if result.progress:
             self._last_acknowledged_at = max(self._last_acknowledged_at, now)
             self.rtt.progress()
+            if self.rtt.takes_all:
+                self.rtt.acknowledged(result.sent_once(), now)
             self.macroflow.acknowledged(result.octets, self.rtt.srtt, now)
             self._blocked_until = math.inf
         if result.loss_sent_at > -math.inf:
@@ -57,6 +59,8 @@ class Acknowledged(Outgoing):
         if self._unflushed is None:
             return
         releasing = self.state is State.PRE_CLOSED
+        if releasing and self.revision.states.find(self.state, Event.RCV_ACK_FLUSH) is None:
+            return  # where RELEASE is answered by RELEASE
         self._happen(Event.RCV_ACK_FLUSH)
         self._unflushed = None
         self._last_acknowledged_at = now

@@ -9,9 +9,11 @@ from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallation
 from fsp_trio.core.handshake import Handshake
 from fsp_trio.core.keyring import Secret
 from fsp_trio.core.link import MASK
-from fsp_trio.integrity import AeadSchedule, MacProtection
 from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, Event, State
 from fsp_trio.wire.serial import sub
+
+PACKET_COST = 128
+"""Octets for which a packet counts in the send buffer, beside its payload, until it is acknowledged."""
 
 
 class Connection(Handshake):
@@ -56,6 +58,14 @@ class Connection(Handshake):
     def unacknowledged(self) -> int:
         """Octets of payload queued or in flight."""
         return self.queue.octets + (self.sent.payload if self.has_windows else 0)
+
+    @property
+    def buffered(self) -> int:
+        """As `unacknowledged`, and what it costs to remember each packet."""
+        if not self.has_windows:
+            return self.queue.octets
+        sent = self.sent
+        return self.queue.octets + sent.payload + PACKET_COST * len(sent.blocks)
 
     @property
     def committing_since_ack(self) -> float:
@@ -107,6 +117,11 @@ class Connection(Handshake):
             self._ack_now = True
 
     @property
+    def unread_without_key(self) -> bool:
+        """Octets wait for the reader that came before any key was installed: anybody may have sent them."""
+        return self.has_windows and not self.keyring.keyed and self.received.ready_octets > 0
+
+    @property
     def peer_released(self) -> bool:
         """The peer has released the connection, or it is over: no further transaction will come."""
         return self.state in OVER or self.state is State.SHUT_REQUESTED
@@ -127,11 +142,12 @@ class Connection(Handshake):
         """
         if not ikm:
             raise ValueError("the key material is empty")
-        rekey_after = self.settings.rekey_after or self.revision.rekey_after
+        integrity = self.revision.integrity
         if mode == "aead":
-            secret = Secret.chain(AeadSchedule(ikm, key_bits), rekey_after)
+            rekey_after = self.settings.rekey_after or self.revision.rekey_after
+            secret = Secret.chain(integrity.aead(ikm, key_bits), rekey_after)
         elif mode == "mac":
-            secret = Secret.constant(MacProtection(ikm))
+            secret = Secret.constant(integrity.mac(ikm))
         else:
             raise ValueError(f"mode must be 'aead' or 'mac', not {mode!r}")
         if self.state not in CONNECTED:
@@ -147,7 +163,7 @@ class Connection(Handshake):
             )
         ):
             raise KeyInstallationRefused("the key before has not yet taken effect in both directions")
-        margin = received.capacity + len(self.queue.pieces) + self.queue.octets // self.settings.max_payload
+        margin = received.capacity + len(self.queue.pieces) + self.queue.octets // self.payload_limit
         if keyring.too_near(secret, sent.next_sn, received.expected, margin):
             raise KeyInstallationRefused("the sequence numbers of both directions are so near that nonces could repeat")
         keyring.begin(keyring.receiving, received.expected, secret)

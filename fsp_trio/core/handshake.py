@@ -10,23 +10,23 @@ from typing import Self
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.incoming import Incoming
-from fsp_trio.core.link import MASK, NO_PREFIXES, Address
+from fsp_trio.core.link import MASK, Address
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.responder import ConnectionRequest
 from fsp_trio.core.send_window import SendWindow
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import Revision
 from fsp_trio.revisions.states import CONNECTING, Event, State
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.gao import ULTID_PAIR
 from fsp_trio.wire.packets import (
-    FLAG_CPR,
     FLAG_EOT,
-    FLAG_MIND,
     AckInitConnect,
     ConnectRequest,
     InitConnect,
+    Normal,
     Op,
+    Packet,
     Reset,
     SinkParameter,
 )
@@ -35,6 +35,8 @@ NONCE_DISTANCE = 2**30
 """Least distance between the initial numbers of the two directions (N2)."""
 REPEAT_ACCEPTANCE_AFTER = 0.25
 """Seconds between two ACK_CONNECT_REQ of a connection at least: they are longer than what asks for them (S9)."""
+SECTOR = 512
+"""Octets in the unit of a block size (jason-00 3.7)."""
 
 
 class Handshake(Incoming):
@@ -81,6 +83,7 @@ class Handshake(Incoming):
             now=now,
             congestion=congestion,
         )
+        self._take_path(remote)
         self._begin(now)
         self._listener_ultid = listener_ultid
         self._init = InitConnect(
@@ -90,7 +93,7 @@ class Handshake(Incoming):
         )
         self._initial_sn = int.from_bytes(random(4), "big")
         self._happen(Event.CONNECT)
-        self._send_handshake(self._ids + self.codec.encode(self._init), now)
+        self._send_handshake(Op.INIT_CONNECT, self._init, now)
         return self
 
     @classmethod
@@ -110,8 +113,6 @@ class Handshake(Incoming):
         `welcome`, at most one packet's payload, is the first transaction and travels in ACK_CONNECT_REQ (M18).
         Raises ValueError if it is longer.
         """
-        if len(welcome) > settings.max_payload:
-            raise ValueError(f"welcome of {len(welcome)} octets does not fit into {settings.max_payload}")
         self = cls(
             revision,
             settings,
@@ -121,8 +122,11 @@ class Handshake(Incoming):
             now=now,
             congestion=congestion,
         )
+        if len(welcome) > self.payload_limit:
+            raise ValueError(f"welcome of {len(welcome)} octets does not fit into {self.payload_limit}")
         self._begin(now)
         packet = request.packet
+        self._adapt(packet.sink)
         self._connect_request = packet
         spread = int.from_bytes(random(4), "big") % (2**32 - 2 * NONCE_DISTANCE)
         first = (packet.initial_sn + NONCE_DISTANCE + spread) & MASK  # N2
@@ -133,16 +137,38 @@ class Handshake(Incoming):
             packet.initial_sn,
             proof=(packet.init_check_code, packet.cookie, packet.salt, packet.time_delta, packet.timestamp),
         )
-        if request.rtt < settings.timers.initial:  # 8.5.1; a longer one may be of a repeated step (M14)
-            self.rtt.sample(request.rtt)
+        self.rtt.challenged(request.rtt)
         self._address_newest = ((packet.initial_sn - 1) & MASK, 0)
         self._peer_open = True
         self._told(packet.initial_sn, settings.receive_window)
         self._happen(Event.ACCEPT)
         self._emit(self._urgent, Op.ACK_CONNECT_REQ, FLAG_EOT, welcome, now)
+        if not revision.acceptance_is_sealed:
+            self._urgent[-1] = self._unsealed_acceptance(request, welcome)
         self._handshake_datagram = self._urgent[-1]
         self._unflushed = self.sent.blocks[-1]
         return self
+
+    def _unsealed_acceptance(self, request: ConnectionRequest, welcome: bytes) -> bytes:
+        """ACK_CONNECT_REQ with the time in place of a check code, and a Sink Parameter (jason-00 3.9, 5.5, A7)."""
+        codec = self.codec
+        sink = codec.handshake_sink(request.listener_ultid, self.settings.receive_window, self.payload_limit)
+        packet = Normal(
+            Op.ACK_CONNECT_REQ,
+            FLAG_EOT,
+            self.received.window,
+            self.sent.blocks[-1].sn,
+            self.received.expected,
+            (request.arrived & 2**64 - 1).to_bytes(8, "big"),
+            (sink,),
+            welcome,
+        )
+        return self._ids + codec.encode(packet)
+
+    def _adapt(self, sink: SinkParameter) -> None:
+        """Send no larger blocks than the peer's (jason-00 3.7)."""
+        if sink.block_size:
+            self.payload_limit = min(self.payload_limit, sink.block_size * SECTOR)
 
     def _begin(self, now: float) -> None:
         self._start_outgoing(now)
@@ -172,12 +198,13 @@ class Handshake(Incoming):
     def is_established(self) -> bool:
         return self.established_at < math.inf
 
-    def _send_handshake(self, datagram: bytes, now: float) -> None:
+    def _send_handshake(self, op: Op, packet: Packet, now: float) -> None:
+        datagram = self._ids + self.codec.encode(packet)
         self._handshake_datagram = datagram
         self._handshake_sent_at = now
         self._handshake_times = 1
         self._urgent.append(datagram)
-        self.statistics.count_sent(self.codec.ops[datagram[ULTID_PAIR]])
+        self.statistics.count_sent(op)
 
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         drop = self.statistics.drop
@@ -200,7 +227,10 @@ class Handshake(Incoming):
         init = self._init
         if self.state is not State.CONNECT_BOOTSTRAP or init is None:
             return self.statistics.drop("state")
-        if packet.init_check_code != init.init_check_code or packet.sink.host_id != self._listener_ultid:
+        named = packet.sink is None or self.codec.listener_of(packet.sink) == self._listener_ultid
+        if offered == self.local_ultid:  # what we send could be sent back to us as the peer's
+            return self.statistics.drop("source-ultid")
+        if packet.init_check_code != init.init_check_code or not named:
             return self.statistics.drop("check-code")
         if self._handshake_times == 1:
             self._handshake_samples.append(now - self._handshake_sent_at)
@@ -214,10 +244,10 @@ class Handshake(Incoming):
             initial_sn=self._initial_sn,
             time_delta=packet.time_delta,
             cookie=packet.cookie,
-            sink=SinkParameter(self._listener_ultid, NO_PREFIXES),
+            sink=self.codec.handshake_sink(self._listener_ultid, self.settings.receive_window, self.payload_limit),
         )
         self._connect_request = request
-        self._send_handshake(self._ids + self.codec.encode(request), now)
+        self._send_handshake(Op.CONNECT_REQUEST, request, now)
         return None
 
     def _take_repeated_request_untrusted(self, packet: ConnectRequest, source_ultid: bytes, now: float) -> None:
@@ -256,17 +286,25 @@ class Handshake(Incoming):
             return drop("acknowledgement")  # 6.4
         proof = (request.init_check_code, request.cookie, request.salt, request.time_delta, request.timestamp)
         self._begin_integrity(self._initial_sn, sn, proof=proof)
-        body = self._open(datagram, self.keyring.receiving.protection(sn), False, now)
+        body: bytes | None = datagram[ULTID_PAIR + NORMAL_HEADER :]
+        if self.revision.acceptance_is_sealed:
+            body = self._open(datagram, self.keyring.receiving.protection(sn), False, now)
         if body is None:
             return None
-        if offset > 24:
-            try:
-                self.codec.extensions(body[: offset - 24])
-            except MalformedPacket as malformed:
-                return drop(malformed.reason)
-        if flags & (FLAG_MIND | FLAG_CPR):
+        headers = offset - NORMAL_HEADER
+        try:
+            extensions = self.codec.extensions(body[:headers])
+        except MalformedPacket as malformed:
+            return drop(malformed.reason)
+        sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+        named = sink is not None and self.codec.listener_of(sink) == self._listener_ultid
+        if not (self.revision.acceptance_is_sealed or named):
+            return drop("sink-parameter")  # jason-00 5.5: nothing else says which listener answers
+        if sink is not None:
+            self._adapt(sink)
+        if flags & self.revision.unsupported_flags:
             return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)  # F5
-        payload = body[offset - 24 :]
+        payload = body[headers:]
         if self._handshake_times == 1:
             self._handshake_samples.append(now - self._handshake_sent_at)
         if self._handshake_samples:  # 8.5.1: the mean of both exchanges; none from repeated ones (M14)
@@ -275,10 +313,10 @@ class Handshake(Incoming):
         self._begin_receiving(sn)
         self._address_newest = (sn, 0)
         self._authentic(sn, 0, source, flags, now, follows=True)
-        self.remote = source
+        self._take_path(source)
         self._forget_handshake()
         self.received.advance(now)
-        ends = bool(flags & FLAG_EOT)
+        ends = bool(flags & FLAG_EOT) or self.revision.acceptance_ends
         self._peer_open = not ends
         if payload:
             self.received.deliver(payload, ends)
@@ -289,17 +327,18 @@ class Handshake(Incoming):
         return None
 
     def _confirm(self, ends: bool, now: float) -> None:
-        """NULCOMMIT, or PERSIST with what the application gave already (5.4, 6.5)."""
+        """A bare commit, or PERSIST with what the application gave already (5.4, 6.5)."""
         event = Event.RCV_ACK_CONNECT_REQ_EOT if ends else Event.RCV_ACK_CONNECT_REQ
-        if not self.queue:
+        bare = self.revision.bare_commit
+        if not self.queue.ready:
             self._happen(event, True)
-            self._emit(self._urgent, Op.NULCOMMIT, FLAG_EOT, b"", now)
+            self._emit(self._urgent, bare, FLAG_EOT, b"", now)
             self._end_sent(self.sent.blocks[-1], 0)
             return
-        payload, ended = self.queue.cut(self.settings.max_payload)
+        payload, ended = self.queue.cut(self.payload_limit)
         if not payload:  # an empty transaction of the application's own
             self._happen(event, True)
-            self._emit(self._urgent, Op.NULCOMMIT, FLAG_EOT, b"", now)
+            self._emit(self._urgent, bare, FLAG_EOT, b"", now)
         else:
             self._happen(event, ended is not None)
             self._emit(self._urgent, Op.PERSIST, FLAG_EOT if ended is not None else 0, payload, now)
@@ -355,15 +394,16 @@ class Handshake(Incoming):
         return request is not None and packet.first == request.timestamp and packet.proof == request.cookie
 
     def _refused(self, datagram: bytes, now: float) -> None:
-        self._fail(Event.RCV_RESET, FailureKind.REFUSED, int.from_bytes(datagram[12:16], "big"), now)
+        self._fail(Event.RCV_RESET, FailureKind.REFUSED, self.codec.reset_reason(datagram), now)
 
     def _make_resets(self, reason: int) -> list[bytes]:
         """The answer to a CONNECT_REQUEST repeats its fields (4.9); who has ACK_CONNECT_REQ wants numbers (M35)."""
         resets = super()._make_resets(reason) if self.has_windows else []
-        if not resets or self.state is State.CHALLENGING:
-            request = self._connect_request
-            assert request is not None
+        request, init = self._connect_request, self._init
+        if request is not None and (not resets or self.state is State.CHALLENGING):
             resets.append(self._ids + self.codec.encode(Reset(reason, request.timestamp, request.cookie)))
+        elif not resets and init is not None:
+            resets.append(self._ids + self.codec.encode(Reset(reason, init.timestamp, init.init_check_code)))
         return resets
 
     def _handle_handshake_timer(self, now: float) -> None:

@@ -15,9 +15,9 @@ from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.link import MASK, NEXT, Address
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
-from fsp_trio.wire.packets import FLAG_CPR, FLAG_ECE, FLAG_EOT, FLAG_MIND, FLAG_SRR, Op, SinkParameter, Snack
+from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
 from fsp_trio.wire.serial import sub
 
 SMALLEST = ULTID_PAIR + NORMAL_HEADER
@@ -25,7 +25,6 @@ LIMBO = 8
 """Packets kept unopened because they may belong to a key that the application is about to install."""
 LIMBO_DATAGRAM = 2048
 """Largest of them, in octets."""
-PLAIN_FLAGS = (FLAG_EOT | FLAG_MIND | FLAG_CPR | FLAG_ECE | FLAG_SRR) << 24
 MULTIPLY_REACH = 2**20
 
 _SPEAKING = frozenset(CONNECTED | {State.CHALLENGING, State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED})
@@ -45,9 +44,13 @@ _PACKET_EVENTS = {
 class Incoming(Acknowledged):
     """Opens packets, puts them in order and lets the state machine have them."""
 
-    __slots__ = ("_limbo", "_new_key_heard", "undelivered")
+    __slots__ = ("_limbo", "_new_key_heard", "_telling_flags", "undelivered")
 
     def _start_incoming(self) -> None:
+        revision = self.revision
+        congestion = FLAG_ECE | FLAG_SRR if revision.tells_congestion else 0
+        self._telling_flags = (FLAG_EOT | revision.unsupported_flags | congestion) << 24
+        """Flags that mean something, as the fixed header has them."""
         self._limbo: list[tuple[bytes, Address, float]] = []
         self._new_key_heard = True
         """A packet under the newest installed key has arrived: CRC64 is over (M30)."""
@@ -69,7 +72,7 @@ class Incoming(Acknowledged):
         if taken < len(datagrams):
             for datagram in datagrams[taken:]:
                 self._receive_one_untrusted(datagram, source, now)
-        if congested and (self.last_heard != heard or taken):
+        if congested and self.revision.tells_congestion and (self.last_heard != heard or taken):
             self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
 
     def _receive_run(self, datagrams: Sequence[bytes], now: float) -> int:
@@ -86,6 +89,7 @@ class Incoming(Acknowledged):
         open_ = protection.open
         unpack = self.codec.unpack_head
         op_code = self.codec.op_codes[Op.PURE_DATA]
+        telling = self._telling_flags
         peer_ids = self._peer_ids
         ready = received.ready
         octets = 0
@@ -101,7 +105,7 @@ class Incoming(Acknowledged):
                 or op != op_code
                 or offset != NORMAL_HEADER
                 or major
-                or flags & PLAIN_FLAGS
+                or flags & telling
                 or datagram[:ULTID_PAIR] != peer_ids
                 or octets + len(datagram) > space
             ):
@@ -139,8 +143,9 @@ class Incoming(Acknowledged):
     # one packet, any kind
 
     def _receive_one_untrusted(self, datagram: bytes, source: Address, now: float) -> None:
-        op_code, major, offset, flags_window, sn, expected = self.codec.unpack_head(datagram, ULTID_PAIR)
-        op = self.codec.ops.get(op_code)
+        codec = self.codec
+        op_code, major, offset, flags_window, sn, expected = codec.unpack_head(datagram, ULTID_PAIR)
+        op = codec.ops.get(op_code)
         drop = self.statistics.drop
         if op is None:
             return drop("op-code")
@@ -158,17 +163,20 @@ class Incoming(Acknowledged):
         if datagram[:ULTID_PAIR] != self._peer_ids:
             return drop("source-ultid")  # M49
         flags = flags_window >> 24
+        window = flags_window & 0xFFFFFF
         try:
-            self.codec.check_shape(op_code, offset, flags, len(datagram) - ULTID_PAIR - offset)
+            codec.check_shape(op_code, offset, flags, len(datagram) - ULTID_PAIR - offset)
+            if op in _OUT_OF_BAND:
+                serial = codec.serial(datagram)
         except MalformedPacket as malformed:
             return drop(malformed.reason)
         if op in _OUT_OF_BAND:
             self._receive_out_of_band_untrusted(
-                op, datagram, source, now, flags=flags, window=flags_window & 0xFFFFFF, sn=sn, serial=expected
+                op, datagram, source, now, flags=flags, window=window, sn=sn, expected=expected, serial=serial
             )
         else:
             self._receive_in_band_untrusted(
-                op, datagram, source, now, flags=flags, window=flags_window & 0xFFFFFF, sn=sn, expected=expected
+                op, datagram, source, now, offset=offset, flags=flags, window=window, sn=sn, expected=expected
             )
 
     @abstractmethod
@@ -185,20 +193,31 @@ class Incoming(Acknowledged):
         return body
 
     def _authentic(self, sn: int, serial: int, source: Address, flags: int, now: float, *, follows: bool) -> None:
-        """A packet proved to be the peer's: note when, from where, and its congestion flags."""
+        """A packet proved to be the peer's, and new: note when, from where, and its congestion flags."""
         self.last_heard = max(self.last_heard, now)  # a packet kept unopened came earlier (F2)
         newest_sn, newest_serial = self._address_newest
         later = sub(sn, newest_sn)
         if later > 0 or (later == 0 and sub(serial, newest_serial) > 0):  # 10.3, B15
             self._address_newest = (sn, serial)
             if follows and source != self.remote:
-                self.remote = source  # 10.5, M34
+                self._take_path(source)  # 10.5, M34
                 self.statistics.address_changes += 1
+        if not self.revision.tells_congestion:
+            return
         if flags & FLAG_ECE and self._srr_since is None:
             self._srr_since = NEXT  # 8.7: told once, until SRR is acknowledged
             self.macroflow.congested(math.inf, now)
         if flags & FLAG_SRR:
             self._ce_seen = False
+
+    def _hear_new_key(self, sn: int, serial: int, expected: int, window: int) -> None:
+        """The first packet under the newest key: what was said before it of address and window no longer counts.
+
+        Under CRC64 it may have been anybody who said it (M30, F11).
+        """
+        self._new_key_heard = True
+        self._address_newest = ((sn - 1) & MASK, serial)
+        self.sent.advertise_anew(expected, window)
 
     # in-band packets
 
@@ -209,6 +228,7 @@ class Incoming(Acknowledged):
         source: Address,
         now: float,
         *,
+        offset: int,
         flags: int,
         window: int,
         sn: int,
@@ -233,18 +253,19 @@ class Incoming(Acknowledged):
             if ahead >= 0 and not old_key:
                 self._keep_unopened(datagram, source, now)
             return None
-        offset = int.from_bytes(datagram[10:12], "big") - NORMAL_HEADER
+        headers = offset - NORMAL_HEADER
         sink = None
-        if offset:
+        if headers:
             try:
-                extensions = self.codec.extensions(body[:offset])
+                extensions = self.codec.extensions(body[:headers])
             except MalformedPacket as malformed:
                 return drop(malformed.reason)
             sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
-        payload = body[offset:]
-        self._authentic(sn, 0, source, flags, now, follows=not old_key and not _names_addresses(sink))
-        if not old_key:
-            self._new_key_heard = True
+        payload = body[headers:]
+        if not old_key and not self._new_key_heard:
+            self._hear_new_key(sn, 0, expected, window)
+        if ahead >= 0 and sn not in received.early:  # anybody may send the others again
+            self._authentic(sn, 0, source, flags, now, follows=not old_key and not _names_addresses(sink))
         self._old_key_answer = old_key
         if ahead >= 0 and (op is Op.ACK_CONNECT_REQ or self.state not in _ACCEPTING):
             if op is Op.RELEASE and ahead == 0 and self._happen(Event.RCV_RELEASE) is not None:
@@ -252,7 +273,7 @@ class Incoming(Acknowledged):
                 self._ack_now = True  # 5.12, M41
                 return None
             return drop("state")  # a handshake packet in mid-session, or anything after RELEASE
-        if flags & (FLAG_MIND | FLAG_CPR):
+        if flags & self.revision.unsupported_flags:
             return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)
         if ahead >= received.window and ahead >= 0:
             self._shift_snack(now)  # a probe of a shut window (M8)
@@ -304,7 +325,8 @@ class Incoming(Acknowledged):
         self._take_acknowledgement(expected, window, now)
         while True:
             ends = bool(flags & FLAG_EOT)
-            technical = op is Op.NULCOMMIT and (confirming or (not self._peer_open and self._first_of_key(first)))
+            bare = op is self.revision.bare_commit and not payload
+            technical = bare and (confirming or (not self._peer_open and self._first_of_key(first)))
             received.advance(arrived)
             self._happen_in_order(op, ends, payload, flushing, technical, now)
             if self.state in OVER:
@@ -319,7 +341,9 @@ class Incoming(Acknowledged):
         self._acknowledge_often(received.expected)
 
     def _first_of_key(self, sn: int) -> bool:
-        """The first number under an installed key: a NULCOMMIT there only announces the key (M30)."""
+        """The first number under an installed key: a bare commit there only announces the key (M30)."""
+        if not self.revision.announces_keys:
+            return False
         eras = self.keyring.receiving.eras
         return any(era.first == sn and era.secret.mode != "crc64" for era in eras)
 
@@ -347,6 +371,7 @@ class Incoming(Acknowledged):
     def _confirmed(self, now: float) -> None:
         """The initiator's first packet ends CHALLENGING (6.5, M20)."""
         self.established_at = now
+        self._take_path(self.remote)
         self._heartbeat_at = now + self.heartbeat_interval
         self._unflushed = None  # B10: the first in-band answer ends the transaction of ACK_CONNECT_REQ
 
@@ -356,8 +381,12 @@ class Incoming(Acknowledged):
         if self._peer_open:
             self.received.deliver(b"", True)
             self._peer_open = False
-        self._happen(Event.RCV_RELEASE)
-        self._ack_now = True
+        transition = self._happen(Event.RCV_RELEASE)
+        if transition is not None and transition.reply is Reply.RELEASE:
+            self._emit(self._urgent, Op.RELEASE, FLAG_EOT, b"", now)
+            self._farewell = self._urgent[-1]
+        else:
+            self._ack_now = transition is not None and transition.reply is Reply.ACK_FLUSH
         if crossing:
             last = self._unflushed
             self.closed_confirmed = last is None or sub(self.sent.una, last.sn) >= 0
@@ -369,7 +398,7 @@ class Incoming(Acknowledged):
         self.macroflow.forgotten(self.sent.clear())
         self._unflushed = None
         self._repeats = []
-        if self._shutdown_requested:
+        if self._shutdown_requested or self.state is State.CLOSED:
             self._happen(Event.SHUTDOWN)
             self.closed_confirmed = self.undelivered == 0
             self._closed(now)
@@ -387,6 +416,7 @@ class Incoming(Acknowledged):
         flags: int,
         window: int,
         sn: int,
+        expected: int,
         serial: int,
     ) -> None:
         drop = self.statistics.drop
@@ -401,41 +431,61 @@ class Incoming(Acknowledged):
         era = self.keyring.receiving.era(sn)
         old_key = era is not self.keyring.receiving.newest
         first_of_key = not old_key and era is not self._serial_era  # what was forged before does not count (S10)
-        if op is not Op.MULTIPLY and sub(serial, self._last_serial) <= 0 and not first_of_key:
-            return drop("replay")  # M5
-        if old_key and era.secret.mode == "crc64" and self._new_key_heard and not awaited:
+        if op is not Op.MULTIPLY and serial <= self._last_serial and not first_of_key:
+            return drop("replay")  # M5; serials do not wrap (N4)
+        forgeable = old_key and era.secret.mode == "crc64" and self._new_key_heard
+        if forgeable and not awaited:
             return drop("old-key")
         body = self._open(datagram, self.keyring.receiving.protection(sn), True, now)
         if body is None:
             return None
         if op is Op.MULTIPLY:
             return drop("multiply")
-        self._last_serial = serial
+        if not forgeable:
+            self._last_serial = serial
         if first_of_key:
             self._serial_era = era
         try:
             extensions = self.codec.extensions(body)
-            self.codec.check_extensions(datagram[ULTID_PAIR], extensions)
+            self.codec.check_extensions(self.codec.op_codes[op], extensions)
+            snack = self.codec.acknowledged_by(extensions, expected)
         except MalformedPacket as malformed:
             return drop(malformed.reason)
         sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
-        snack = next(e for e in extensions if isinstance(e, Snack))
         if sub(snack.expected_sn, self.sent.next_sn) > 0:
             return drop("acknowledgement")
+        if forgeable:  # it may end the last transaction before the key, and do nothing else (F3)
+            if snack.expected_sn == self.sent.next_sn:
+                self._flushed(now)
+            return None
+        if not old_key and not self._new_key_heard:
+            self._hear_new_key(sn, serial - 1, snack.expected_sn, window)
         self._authentic(sn, serial, source, flags, now, follows=not old_key and not _names_addresses(sink))
-        if not old_key:
-            self._new_key_heard = True
         self._take_snack(snack, window, now)
         if op is Op.ACK_FLUSH and snack.expected_sn == self.sent.next_sn:  # 2, 8.4.3, B10
             self._flushed(now)
+        if flags & FLAG_EOT and self.revision.commits_out_of_band:
+            self._take_late_end(sn, now)
         return None
+
+    def _take_late_end(self, sn: int, now: float) -> None:
+        """An out-of-band packet ends the peer's transaction after the fact (jason-00 2, 7.5, A34)."""
+        received = self.received
+        complete = sn == (received.expected - 1) & MASK and not received.early
+        if self._peer_open and complete and self._happen(Event.RCV_NULCOMMIT) is not None:
+            received.deliver(b"", True)
+            self._peer_open = False
+            self._ack_now = True
 
     def _awaits_old_flush(self, sn: int) -> bool:
         """Our last transaction under the old key still lacks its ACK_FLUSH, though it has arrived (M29, F3).
 
         That has the last number under the old key, however many have been sent under the new one since.
         """
-        if self._unflushed is None or self.sent.una != self.sent.next_sn:
+        last = self._unflushed
+        if last is None or self.sent.una != self.sent.next_sn:
+            return False
+        if sub(last.sn, self.keyring.sending.newest.first) >= 0:
             return False
         return sn == (self.keyring.receiving.newest.first - 1) & MASK
 
@@ -448,8 +498,10 @@ class Incoming(Acknowledged):
             return drop("state")
         if datagram[:ULTID_PAIR] != self._peer_ids:
             return drop("source-ultid")
-        if len(datagram) != SMALLEST or datagram[10:12] != b"\x00\x18":
-            return drop("offset")
+        try:
+            reason = self.codec.reset_reason(datagram)
+        except MalformedPacket as malformed:
+            return drop(malformed.reason)
         received = self.received
         ahead = sub(sn, received.expected)
         left = -len(received.ready) - 1
@@ -463,7 +515,7 @@ class Incoming(Acknowledged):
         if self._open(datagram, self.keyring.receiving.protection(sn), False, now) is None:
             return None
         self.last_heard = now
-        self._fail(Event.RCV_RESET, FailureKind.RESET_BY_PEER, int.from_bytes(datagram[12:16], "big"), now)
+        self._fail(Event.RCV_RESET, FailureKind.RESET_BY_PEER, reason, now)
         return None
 
     def _repeat_reset(self, now: float) -> None:

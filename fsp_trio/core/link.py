@@ -9,23 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
-from fsp_trio.core.congestion import CongestionManager
+from fsp_trio.core.congestion import CongestionManager, Macroflow
 from fsp_trio.core.failure import Failure, FailureKind
 from fsp_trio.core.keyring import Era, Keyring
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import SendQueue, SendWindow
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.statistics import ConnectionStatistics
-from fsp_trio.core.timers import RoundTrip
-from fsp_trio.integrity import Crc64Protection
+from fsp_trio.core.timers import ROUND_TRIPS, RoundTrip
 from fsp_trio.revisions import Revision
 from fsp_trio.revisions.states import OVER, Event, State, Transition
-from fsp_trio.wire.gao import NORMAL_HEADER
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_SRR, Op
 
 Address = Hashable
-NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
-"""Over UDP the prefixes are zero unless an external address is known (4.7, B15)."""
 MASK = 0xFFFFFFFF
 STATES_REMEMBERED = 256
 NEXT = -1
@@ -52,6 +48,7 @@ class Link:
         "_congestion",
         "_ids",
         "_last_serial",
+        "_path",
         "_peer_ids",
         "_reset_datagram",
         "_reset_repeated_at",
@@ -68,6 +65,7 @@ class Link:
         "last_heard",
         "local_ultid",
         "macroflow",
+        "payload_limit",
         "queue",
         "received",
         "remote",
@@ -103,15 +101,19 @@ class Link:
         self.local_ultid = local_ultid
         self.remote: Address = remote
         self._congestion = congestion
-        self.macroflow = congestion.join(path_key(remote))
+        self.macroflow = Macroflow()
+        """One of its own until the peer has shown that it is there: requests come from forged addresses, too."""
+        self._path: Hashable = None
         self.state = State.NON_EXISTENT
         self.states_passed: list[State] = []
         self.failure: Failure | None = None
         self.closed_confirmed = False
         self.tombstone_until = -math.inf
         self.statistics = ConnectionStatistics()
-        self.rtt = RoundTrip(settings.timers)
-        self.queue = SendQueue(settings.max_payload)
+        self.rtt: RoundTrip = ROUND_TRIPS[revision.round_trips](settings.timers)
+        self.payload_limit = min(settings.max_payload, revision.max_payload)
+        """Octets of payload in a packet of ours."""
+        self.queue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
         self.last_heard = now
         self.has_windows = False
         """The handshake went far enough for sequence numbers both ways."""
@@ -139,12 +141,31 @@ class Link:
     ) -> None:
         """CRC64 from the fields of the handshake: check code, cookie, salt, time delta, timestamp (8.1.1)."""
         self.keyring = Keyring(
-            Crc64Protection(self.local_ultid, self.remote_ultid, *proof),
+            self.revision.integrity.crc64(self.local_ultid, self.remote_ultid, *proof),
             send_first,
             receive_first,
             key_life=self.settings.key_life or self.revision.key_life,
             forgery_budget=self.settings.forgery_budget,
         )
+
+    def _take_path(self, remote: Address) -> None:
+        """The peer is at `remote`: from now on share the congestion state of the path to it (8.7, 10.5, B18).
+
+        What is under way on the former path tells nothing of this one.
+        """
+        self.remote = remote
+        key = path_key(remote)
+        if self._path != key:
+            if self.has_windows:
+                self.macroflow.forgotten(self.sent.leave_path())
+            self._leave_path()
+            self.macroflow = self._congestion.join(key)
+            self._path = key
+
+    def _leave_path(self) -> None:
+        if self._path is not None:
+            self._congestion.leave(self.macroflow)
+            self._path = None
 
     # the state machine
 
@@ -192,16 +213,13 @@ class Link:
 
     def _make_reset(self, reason: int) -> bytes:
         """A RESET under the newest send key, with a number that no packet has used (N3)."""
-        code = self.codec.op_codes[Op.RESET]
-        window = self.sent
-        head = self.codec.head(
-            code, NORMAL_HEADER, reason >> 24 & 0xFF, reason & 0xFFFFFF, window.next_sn, self.received.expected
-        )
-        return self.keyring.sending.protection(window.next_sn).seal(self._ids, head, b"")
+        sn = self.sent.next_sn
+        head = self.codec.reset_head(reason, self.received.window, sn, self.received.expected)
+        return self.keyring.sending.protection(sn).seal(self._ids, head, b"")
 
     def _release_resources(self, tombstone_until: float) -> None:
         """At the end: what was sent or came early is of no use any more; what is in order stays readable."""
-        self._congestion.leave(self.macroflow)
+        self._leave_path()
         self.tombstone_until = tombstone_until
         self.queue.clear()
         if self.has_windows:
@@ -211,7 +229,7 @@ class Link:
     # sealing
 
     def _header_flags(self) -> int:
-        """ECE and SRR as they stand now (4.6, 8.7, M45)."""
+        """ECE and SRR as they stand now (4.6, 8.7, M45); a revision without them never comes to set one."""
         return (FLAG_ECE if self._ce_seen else 0) | (FLAG_SRR if self._srr_since is not None else 0)
 
     def _next_serial(self) -> int:

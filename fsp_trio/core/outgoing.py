@@ -7,7 +7,7 @@ from itertools import repeat
 
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import Secret
-from fsp_trio.core.link import LAST_SERIAL, MASK, NEXT, NO_PREFIXES, Link
+from fsp_trio.core.link import LAST_SERIAL, MASK, NEXT, Link
 from fsp_trio.core.send_window import Block
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import (
@@ -19,8 +19,8 @@ from fsp_trio.revisions.states import (
     Event,
     State,
 )
-from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR
-from fsp_trio.wire.packets import FLAG_EOT, Op, SinkParameter
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
+from fsp_trio.wire.packets import FLAG_EOT, NO_PREFIXES, Op, SinkParameter
 from fsp_trio.wire.serial import sub
 
 MAY_SEND = OWN_OPEN | OWN_COMMITTED
@@ -42,6 +42,7 @@ class Outgoing(Link):
         "_blocked_until",
         "_close_at",
         "_committing",
+        "_farewell",
         "_first_sends",
         "_heartbeat_at",
         "_interval_start",
@@ -74,6 +75,8 @@ class Outgoing(Link):
         self._close_at = math.inf
         self._committing = 0
         """Ordinal of the application's transaction whose EoT awaits ACK_FLUSH; 0 for one of the protocol's own."""
+        self._farewell = b""
+        """The RELEASE that answered the peer's, where RELEASE is answered so (jason-00 8.2, A36)."""
         self._heartbeat_at = math.inf
         self._last_acknowledged_at = now
         self._old_key_answer = False
@@ -149,8 +152,8 @@ class Outgoing(Link):
                         self._announce_key = False
                     return
                 self._announce_key = False
-            if not pieces:
-                if self._shutdown_requested:
+            if not self.queue.ready:
+                if self._shutdown_requested and not pieces:
                     self._send_release(batch, now)
                 return
             if not self._fill(batch, now):
@@ -163,7 +166,7 @@ class Outgoing(Link):
         if room <= 0:
             return self._admitted_to_shut_window(now)
         self._probe_at = math.inf
-        size = self.settings.max_payload + NORMAL_HEADER + ULTID_PAIR
+        size = self.payload_limit + NORMAL_HEADER + ULTID_PAIR
         allowance = self.macroflow.allowance(now, size, self.queue.octets + size) // size
         if allowance == 0:
             if not sent.blocks:  # what others on the path have under way must not shut this one out
@@ -196,7 +199,7 @@ class Outgoing(Link):
                 self._wait_until(now)
             return False
         protection, run = self.keyring.sending.run(self.sent.next_sn)
-        limit = self.settings.max_payload
+        limit = self.payload_limit
         starts = self.state in OWN_COMMITTED
         payloads = self.queue.cut_full(limit, min(admitted, run)) if self.queue.octets > limit else []
         if payloads:
@@ -206,7 +209,7 @@ class Outgoing(Link):
             payload, ended = self.queue.cut(limit)
             op = Op.PERSIST if starts else Op.PURE_DATA
             if ended is not None and not payload:
-                op = Op.NULCOMMIT
+                op = self.revision.bare_commit
             self._emit(batch, op, 0 if ended is None else FLAG_EOT, payload, now)
         if ended is not None:
             self._happen(Event.FLUSH)
@@ -292,13 +295,13 @@ class Outgoing(Link):
     def _switch_sending(self, secret: Secret) -> None:
         self.keyring.begin(self.keyring.sending, self.sent.next_sn, secret)
         self._pending_secret = None
-        self._announce_key = True
+        self._announce_key = self.revision.announces_keys
 
     def _send_announcement(self, batch: list[bytes], now: float) -> bool:
-        """Send a NULCOMMIT of the protocol's own (M30); False if the window does not admit it now."""
+        """Send a bare commit of the protocol's own (M30); False if the window does not admit it now."""
         if self._admitted(now) <= 0:
             return False
-        self._emit(batch, Op.NULCOMMIT, FLAG_EOT, b"", now)
+        self._emit(batch, self.revision.bare_commit, FLAG_EOT, b"", now)
         self._happen(Event.FLUSH)
         self._end_sent(self.sent.blocks[-1], 0)
         return True
@@ -324,7 +327,9 @@ class Outgoing(Link):
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""
-        if self._peer_open or self.received.early or self.state not in (State.CLOSABLE, State.PEER_COMMIT):
+        if self._peer_open or self.received.early:
+            return
+        if self.revision.states.find(self.state, Event.SHUTDOWN) is None:
             return
         if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
             return
@@ -414,8 +419,8 @@ class Outgoing(Link):
         """The packet with the present acknowledgement, or octet for octet as before if that is the same (N1)."""
         expected = self.received.expected
         if block.expected != expected:
-            op_code, flags = block.datagram[ULTID_PAIR], block.datagram[ULTID_PAIR + 4]  # M45: flags stay
-            head = self.codec.head(op_code, NORMAL_HEADER, flags, self.received.window, block.sn, expected)
+            op_code, _, _, flags, _, _ = self.codec.unpack_head(block.datagram, ULTID_PAIR)  # M45: flags stay
+            head = self.codec.head(op_code, NORMAL_HEADER, flags >> 24, self.received.window, block.sn, expected)
             protection = self.keyring.sending.protection(block.sn)
             block.datagram = protection.seal(self._ids, head, block.payload)
             self._life_over(protection, block.sn, 1, now)
@@ -429,24 +434,20 @@ class Outgoing(Link):
         self._ack_now = False
         self._snack_at = math.inf
         self._snack_sent_at = now
+        if self._farewell:
+            batch.append(self._farewell)
+            self.statistics.retransmissions += 1
+            return
         if self._serial >= LAST_SERIAL:
             self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
             return
         received = self.received
         op = Op.KEEP_ALIVE if self._peer_open else Op.ACK_FLUSH
-        body = self.codec.snack(received.snack(now, gaps=self._peer_open))
-        if op is Op.KEEP_ALIVE:
-            body = self.codec.sink_parameter(NO_SINK) + body  # 10.1
+        sink = NO_SINK if self._peer_open and self.revision.keep_alive_names_sink else None  # 10.1
         sn, protection = self._out_of_band_number()
         window = received.window
-        head = self.codec.head(
-            self.codec.op_codes[op],
-            NORMAL_HEADER + len(body),
-            self._header_flags(),
-            window,
-            sn,
-            self._next_serial(),
-        )
+        snack = received.snack(now, gaps=self._peer_open)
+        head, body = self.codec.acknowledgement(op, self._header_flags(), window, sn, snack, self._next_serial(), sink)
         batch.append(protection.seal(self._ids, head, body, True))
         self._life_over(protection, sn, 1, now)
         self._told(received.expected, window)

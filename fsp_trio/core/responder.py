@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from fsp_trio.core.link import NO_PREFIXES, Address
+from fsp_trio.core.link import Address
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import Revision
+from fsp_trio.wire.codec import ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.gao import ULTID_PAIR
-from fsp_trio.wire.packets import AckInitConnect, ConnectRequest, InitConnect, Op, Reset, SinkParameter
+from fsp_trio.wire.packets import AckInitConnect, ConnectRequest, InitConnect, Op, Reset
 
 COOKIE_LIFE = 90.0
 """Seconds for which a cookie is valid at least; twice as long at most (M51)."""
@@ -33,6 +33,8 @@ class ConnectionRequest:
     packet: ConnectRequest
     rtt: float
     """Seconds between our ACK_INIT_CONNECT and this packet (8.5.1, M14)."""
+    arrived: int
+    """Microseconds since 1970 by our clock."""
 
 
 class Responder:
@@ -103,7 +105,7 @@ class Responder:
                 offered,
             ),
             init_check_code=packet.init_check_code,
-            sink=SinkParameter(self.listener_ultid, NO_PREFIXES),
+            sink=self._revision.codec.challenge_sink(self.listener_ultid),
         )
         return offered + initiator_ultid + self._revision.codec.encode(answer)
 
@@ -133,7 +135,7 @@ class Responder:
         now: float,
         unix_microseconds: int,
     ) -> ConnectionRequest | None:
-        if packet.sink.host_id != self.listener_ultid:
+        if self._revision.codec.listener_of(packet.sink) != self.listener_ultid:
             return None
         newest = self._generation(now)
         for generation in (newest, newest - 1):
@@ -152,7 +154,9 @@ class Responder:
             return None  # 6.4: an invalid cookie is discarded in silence (B3)
         challenged_at = int.from_bytes(packet.timestamp, "big") + int.from_bytes(packet.time_delta, "big")
         rtt = (unix_microseconds - challenged_at & 0xFFFFFFFF) / 1e6
-        return ConnectionRequest(initiator_ultid, local_ultid, self.listener_ultid, source, packet, rtt)
+        return ConnectionRequest(
+            initiator_ultid, local_ultid, self.listener_ultid, source, packet, rtt, unix_microseconds
+        )
 
     def refuse(self, request: ConnectionRequest, reason: int) -> bytes:
         """The RESET that answers a request which the application or a lack of resources rejects (6.4, B2)."""
@@ -195,10 +199,11 @@ def listener_of_untrusted(revision: Revision, datagram: bytes) -> bytes | None:
     INIT_CONNECT names it as its destination, CONNECT_REQUEST in its Sink Parameter (6.2, 6.3).  MalformedPacket for
     a CONNECT_REQUEST that cannot be read.
     """
-    op = revision.codec.ops.get(datagram[ULTID_PAIR])
+    codec = revision.codec
+    op = codec.ops.get(codec.unpack_head(datagram, ULTID_PAIR)[0])
     if op is Op.INIT_CONNECT:
         return datagram[4:8]
     if op is Op.CONNECT_REQUEST:
-        packet = revision.codec.decode(datagram[ULTID_PAIR:])
-        return packet.sink.host_id if isinstance(packet, ConnectRequest) else None
+        packet = codec.decode(datagram[ULTID_PAIR:])
+        return codec.listener_of(packet.sink) if isinstance(packet, ConnectRequest) else None
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from fsp_trio.wire.packets import Snack
 from fsp_trio.wire.serial import sub
@@ -41,29 +42,46 @@ class Piece:
 class Acknowledgement:
     """What an acknowledgement brought."""
 
-    payload: int = 0
-    """Octets of payload that are now acknowledged for good."""
     octets: int = 0
     """Octets of datagrams that left the path."""
     progress: bool = False
     """It told of a packet that was not acknowledged before."""
     loss_sent_at: float = -math.inf
     """When the newest packet that is now taken for lost was sent."""
+    gone: Sequence[Block] = ()
+    """Packets acknowledged cumulatively; some may have been acknowledged selectively before."""
+    arrived: list[Block] = field(default_factory=list)
+    """Packets acknowledged selectively, and not before."""
+
+    def sent_once(self) -> list[float]:
+        """When each packet was sent of which this is the first acknowledgement, repeated ones left out (Karn)."""
+        fresh = [block.sent_at for block in self.gone if block.times == 1 and not block.acknowledged]
+        return fresh + [block.sent_at for block in self.arrived if block.times == 1]
 
 
 class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
-    __slots__ = ("_coalesce", "_start", "octets", "pieces")
+    __slots__ = ("_coalesce", "_ends", "_start", "_whole_blocks", "octets", "pieces")
 
-    def __init__(self, coalesce: int) -> None:
+    def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
+        self._whole_blocks = whole_blocks
+        self._ends = 0
+        """Transactions that end here."""
         self._start = 0
         """Where the octets of the first piece begin that were not taken yet."""
 
     def __bool__(self) -> bool:
+        return bool(self.pieces)
+
+    @property
+    def ready(self) -> bool:
+        """A packet can be made: of octets that end a transaction, or of others that need not wait to fill a block."""
+        if self._whole_blocks and not self._ends:
+            return self.octets > self._coalesce
         return bool(self.pieces)
 
     def append(self, data: bytes) -> None:
@@ -78,6 +96,7 @@ class SendQueue:
 
     def end(self, ordinal: int) -> None:
         """End the open transaction: with its last queued octets, or with a piece that has none (M16)."""
+        self._ends += 1
         if self.pieces:
             last = self.pieces[-1]
             if not last.ordinal:
@@ -116,12 +135,14 @@ class SendQueue:
             del pieces[0]
             self._start = 0
             if piece.ordinal:
+                self._ends -= 1
                 return payload, piece
             if not pieces or len(payload) == limit:
                 return payload, None
 
     def clear(self) -> None:
         self.pieces.clear()
+        self._ends = 0
         self.octets = 0
         self._start = 0
 
@@ -137,7 +158,7 @@ class SendWindow:
         self.next_sn = first_sn
         self.right_edge = (first_sn + window) & MASK
         self.payload = 0
-        """Octets of payload in `blocks` that are not acknowledged."""
+        """Octets of payload in `blocks`: packets after a gap count until it is closed, for they are kept."""
         self.sample: tuple[int, float] | None = None
         """Number and sending time of the newest cumulatively acknowledged packet, if it was sent only once."""
 
@@ -151,6 +172,10 @@ class SendWindow:
         edge = (expected + window) & MASK
         if sub(edge, self.right_edge) > 0:
             self.right_edge = edge
+
+    def advertise_anew(self, expected: int, window: int) -> None:
+        """What was advertised before does not count any more: it may have been forged."""
+        self.right_edge = (expected + window) & MASK
 
     def append(self, block: Block) -> None:
         self.blocks.append(block)
@@ -169,16 +194,15 @@ class SendWindow:
         del self.blocks[:count]
         payload = octets = 0
         for block in gone:
-            if not block.acknowledged:
-                payload += len(block.payload)
+            payload += len(block.payload)
             if block.in_flight:
                 octets += len(block.datagram)
                 block.in_flight = False
         self.una = expected
         self.payload -= payload
         result.progress = True
-        result.payload += payload
         result.octets += octets
+        result.gone = gone
         block = gone[-1]
         self.sample = (block.sn, block.sent_at) if block.times == 1 else None
         return block
@@ -202,9 +226,8 @@ class SendWindow:
                 block = self.blocks[i]
                 if not block.acknowledged:
                     block.acknowledged = True
+                    result.arrived.append(block)
                     result.progress = True
-                    self.payload -= len(block.payload)
-                    result.payload += len(block.payload)
                     if block.in_flight:
                         block.in_flight = False
                         result.octets += len(block.datagram)
@@ -216,9 +239,18 @@ class SendWindow:
                 break
         return True
 
+    def leave_path(self) -> int:
+        """Nothing is in flight any more on the path that is left; the octets that were."""
+        octets = 0
+        for block in self.blocks:
+            if block.in_flight:
+                octets += len(block.datagram)
+                block.in_flight = False
+        return octets
+
     def clear(self) -> int:
         """Forget all packets; the octets of datagrams that were in flight."""
-        octets = sum(len(block.datagram) for block in self.blocks if block.in_flight)
+        octets = self.leave_path()
         self.blocks.clear()
         self.payload = 0
         self.una = self.next_sn

@@ -25,7 +25,7 @@ class Settings:
     receive_octets: int = 8 * 2**20
     """Most octets held for a reader, however large the peer's packets, 2^16 to 2^40; as many may wait out of order."""
     send_buffer: int = 2**20
-    """Octets queued or unacknowledged above which a sender waits, 1 to 2^40."""
+    """Octets queued or unacknowledged above which a sender waits, 1 to 2^40; a packet counts 128 more."""
     timers: Timers = field(default_factory=Timers.draft)
     """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None

@@ -1,8 +1,12 @@
-"""Round-trip time and retransmission time-out (gao-07 8.5.1, 8.5.4)."""
+"""Round-trip time and retransmission time-out (gao-07 8.5.1, 8.5.4; jason-00 7.4.1, 7.4.4)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from fsp_trio.revisions.base import RoundTripRule
 
 ALPHA = 1 / 8
 BETA = 1 / 4
@@ -63,6 +67,9 @@ class RoundTrip:
 
     __slots__ = ("_backoff", "_timers", "latest", "rto", "rttvar", "srtt", "timeout")
 
+    takes_all: ClassVar[bool] = False
+    """`acknowledged` wants to know of every packet."""
+
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._backoff = 1
@@ -96,6 +103,18 @@ class RoundTrip:
         self.rto = min(max(rto, timers.minimum), timers.maximum)
         self._set_timeout()
 
+    def challenged(self, rtt: float) -> None:
+        """The responder's first measurement: from ACK_INIT_CONNECT to CONNECT_REQUEST (8.5.1, M14)."""
+        if rtt < self._timers.initial:  # a longer one may be of a repeated step
+            self.sample(rtt)
+
+    def reported(self, sent_at: float, delay: float, now: float) -> None:
+        """A SNACK told how long the peer kept back its acknowledgement of a packet sent at `sent_at` (8.5.1, M9)."""
+        self.sample(now - sent_at - delay)
+
+    def acknowledged(self, sent_at: Sequence[float], now: float) -> None:
+        """Packets sent once, at these moments, were acknowledged: says nothing of the peer's delay."""
+
     def back_off(self) -> None:
         if self.rto * self._backoff < self._timers.maximum:
             self._backoff *= 2
@@ -110,3 +129,39 @@ class RoundTrip:
     def _set_timeout(self) -> None:
         slack = self.srtt if self._timers.acknowledgement_slack else 0.0
         self.timeout = min(self.rto * self._backoff, self._timers.maximum) + slack
+
+
+class HalvedRoundTrip(RoundTrip):
+    """The rule of jason-00 7.4: plain means, and a packet is repeated after four round trips (A30).
+
+    There is no variance; the floor is the granularity, and the doublings are those of the later drafts, since the
+    draft would repeat for ever at the same rate.
+    """
+
+    __slots__ = ()
+
+    takes_all: ClassVar[bool] = True
+
+    def sample(self, rtt: float) -> None:
+        rtt = max(rtt, 1e-6)
+        self.srtt = (self.srtt + rtt) / 2 if self.measured else rtt
+        self.latest = rtt
+        timers = self._timers
+        self.rto = min(max(K * self.srtt, timers.granularity), timers.maximum)
+        self._set_timeout()
+
+    def challenged(self, rtt: float) -> None:
+        """The responder measures from ACK_CONNECT_REQ to the first PERSIST (7.4.1)."""
+
+    def reported(self, sent_at: float, delay: float, now: float) -> None:
+        """SNACKs of this revision tell no delay."""
+
+    def acknowledged(self, sent_at: Sequence[float], now: float) -> None:
+        if sent_at:
+            self.sample(now - sum(sent_at) / len(sent_at))
+
+
+ROUND_TRIPS: dict[RoundTripRule, type[RoundTrip]] = {
+    RoundTripRule.SMOOTHED: RoundTrip,
+    RoundTripRule.HALVED: HalvedRoundTrip,
+}

@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
+from fsp_trio.integrity.suite import IntegritySuite
 from fsp_trio.revisions.states import StateTable
-from fsp_trio.wire.gao import GaoCodec
+from fsp_trio.wire.codec import Codec
+from fsp_trio.wire.packets import Op
+
+
+class RoundTripRule(enum.Enum):
+    """How round trips are measured, and what the retransmission time-out makes of them."""
+
+    SMOOTHED = "smoothed"
+    """From the delay sample of SNACKs, smoothed, with a variance (gao-07 8.5.1)."""
+    HALVED = "halved"
+    """From all that was acknowledged, halfway from the old to the new mean; four of them time out (jason-00 7.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """A revision of FSP.
+    """A revision of FSP: its data, and by name the few strategies in which revisions differ.
 
-    Times are in seconds, limits in packets.  `section` numbers of the fields are those of gao-07.
+    Times are in seconds, limits in packets.  Section numbers of the fields are those of gao-07 unless said otherwise.
     """
 
     name: str
     document: str
-    codec: GaoCodec
+    codec: Codec
+    """Layouts and numbers (4)."""
+    integrity: IntegritySuite
+    """Check codes, and the keys for them (7.4, 7.5, 8.1, 11.5)."""
     states: StateTable
+    """Section 5."""
     udp_port: int
     """Default UDP port (M34)."""
+    reply_port: int | None = None
+    """The UDP port that everything is sent to whatever port it came from; None where answers go back (10.5)."""
+    max_payload: int = 65_000
+    """Octets of payload that a block holds at the most."""
+    whole_blocks: bool = False
+    """A packet that does not end its transaction is full: short ones are refused or misunderstood."""
+    bare_commit: Op = Op.NULCOMMIT
+    """What ends a transaction without octets, and confirms a connection (6.5, 8.4.1)."""
+    acceptance_is_sealed: bool = True
+    """ACK_CONNECT_REQ has an integrity check code, and not the time in its place (jason-00 5.5, A7)."""
+    acceptance_ends: bool = False
+    """ACK_CONNECT_REQ is a whole transaction whether its flag says so or not (jason-00 3.9, A8)."""
+    keep_alive_names_sink: bool = True
+    """KEEP_ALIVE always has a Sink Parameter (10.1)."""
+    commits_out_of_band: bool = False
+    """An out-of-band packet may end the peer's transaction after the fact (jason-00 7.5, A34)."""
+    tells_congestion: bool = True
+    """ECE and SRR (4.6, 8.7)."""
+    unsupported_flags: int
+    """Flags of features that this library does not have (4.6, F5)."""
+    announces_keys: bool = True
+    """A key installed takes effect with a packet that has no other purpose (M30)."""
+    repeats_nonces: bool = False
+    """Encryption is broken by design: one nonce serves many packets."""
+    round_trips: RoundTripRule = RoundTripRule.SMOOTHED
     rekey_after: int
     """Packets in one direction under one AEAD key (7.5)."""
     key_life: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from fsp_trio.integrity.suite import GAO
 from fsp_trio.revisions.base import Revision
 from fsp_trio.revisions.gao_07_states import STATES
 from fsp_trio.wire.gao import GaoCodec
-from fsp_trio.wire.packets import ExtensionKind, Op
+from fsp_trio.wire.packets import FLAG_CPR, FLAG_MIND, ExtensionKind, Op
 
 OP_CODES = {  # 4.4.1 (G1)
     Op.INIT_CONNECT: 1,
@@ -27,8 +28,10 @@ GAO_07 = Revision(
     name="gao-07",
     document="draft-gao-flexible-session-protocol-07",
     codec=GaoCodec(OP_CODES, EXTENSION_CODES),
+    integrity=GAO,
     states=STATES,
     udp_port=18003,
+    unsupported_flags=FLAG_MIND | FLAG_CPR,
     rekey_after=2**29,
     key_life=2**30,
     initial_window_minimum=4,

@@ -10,9 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.extensions import ExtensionCodec, exactly
 from fsp_trio.wire.packets import (
+    NO_PREFIXES,
     AckInitConnect,
     ConnectRequest,
     Extension,
@@ -26,11 +28,6 @@ from fsp_trio.wire.packets import (
     Snack,
 )
 from fsp_trio.wire.shapes import CONNECT_REQUEST_HEADER, FIXED_HEADER, NORMAL, SHAPES, host_name
-
-NORMAL_HEADER = FIXED_HEADER
-"""Octets of the fixed header; where the extension headers begin."""
-ULTID_PAIR = 8
-"""Octets of source and destination ULTID, which go before a packet over UDP (4.1)."""
 
 _HEAD = struct.Struct(">BBHIII")
 _INIT_CONNECT = struct.Struct(">4s8s8s")
@@ -72,6 +69,41 @@ class GaoCodec:
         """Raise MalformedPacket unless the extension headers that such a packet must have are there (M4)."""
         self._shapes[op_code].check_extensions(extensions)
 
+    def serial(self, datagram: bytes) -> int:
+        return int.from_bytes(datagram[20:24], "big")
+
+    def acknowledgement(
+        self, op: Op, flags: int, window: int, sn: int, snack: Snack, serial: int, sink: SinkParameter | None
+    ) -> tuple[bytes, bytes]:
+        body = self.snack(snack)
+        if sink is not None:
+            body = self.sink_parameter(sink) + body
+        return self.head(self.op_codes[op], NORMAL_HEADER + len(body), flags, window, sn, serial), body
+
+    def acknowledged_by(self, extensions: tuple[Extension, ...], expected: int) -> Snack:
+        for extension in extensions:
+            if isinstance(extension, Snack):
+                return extension
+        raise MalformedPacket("snack")
+
+    def challenge_sink(self, listener: bytes) -> SinkParameter | None:
+        return SinkParameter(listener, NO_PREFIXES)
+
+    def handshake_sink(self, listener: bytes, window: int, max_payload: int) -> SinkParameter:
+        return SinkParameter(listener, NO_PREFIXES)
+
+    def listener_of(self, sink: SinkParameter) -> bytes:
+        return sink.host_id
+
+    def reset_head(self, reason: int, window: int, sn: int, expected: int) -> bytes:
+        code = self.op_codes[Op.RESET]
+        return self.head(code, NORMAL_HEADER, reason >> 24 & 0xFF, reason & 0xFFFFFF, sn, expected)
+
+    def reset_reason(self, datagram: bytes) -> int:
+        if len(datagram) != ULTID_PAIR + NORMAL_HEADER or datagram[10:12] != b"\x00\x18":
+            raise MalformedPacket("offset")
+        return int.from_bytes(datagram[12:16], "big")
+
     # whole packets
 
     def encode(self, packet: Packet) -> bytes:
@@ -93,6 +125,8 @@ class GaoCodec:
             fields = _ACK_INIT_CONNECT.pack(
                 exactly(packet.time_delta, 4), exactly(packet.cookie, 8), exactly(packet.init_check_code, 8)
             )
+            if packet.sink is None:
+                raise MalformedPacket("sink-parameter")
             return self._assemble(Op.ACK_INIT_CONNECT, fields, self.sink_parameter(packet.sink))
         if isinstance(packet, ConnectRequest):
             fields = _CONNECT_REQUEST.pack(

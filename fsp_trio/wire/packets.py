@@ -48,6 +48,8 @@ class ExtensionKind(enum.Enum):
 
 
 Prefixes: TypeAlias = tuple[bytes, bytes, bytes, bytes]
+NO_PREFIXES: Prefixes = (bytes(8), bytes(8), bytes(8), bytes(8))
+"""Over UDP the prefixes are zero unless an external address is known (gao-07 4.7, B15)."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class SinkParameter:
     prefixes: Prefixes
     """8 octets each; all zero where there is none."""
     mark: int = 0
+    block_size: int = 0
+    """Units of 512 octets in a block of the receive buffer (jason-00 3.7), 0 where that is not told."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,8 @@ class Snack:
     """Acknowledgement with the gaps in the receive window (gao-07 4.8)."""
 
     expected_sn: int
-    delay_sample_sn: int
+    delay_sample_sn: int | None
+    """None where SNACKs tell no delay."""
     delay: int
     """Microseconds since the sample was accepted."""
     gaps: tuple[tuple[int, int], ...] = ()
@@ -103,7 +108,7 @@ class AckInitConnect:
     time_delta: bytes
     cookie: bytes
     init_check_code: bytes
-    sink: SinkParameter
+    sink: SinkParameter | None
 
 
 @dataclass(slots=True)

@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 
-from fsp_trio.core.link import NO_PREFIXES
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions.states import State
-from fsp_trio.wire.packets import FLAG_EOT, Normal, Op, SinkParameter, Snack
+from fsp_trio.wire.packets import FLAG_EOT, NO_PREFIXES, Normal, Op, SinkParameter, Snack
 from fsp_trio.wire.serial import add
 
 from .pair import Pair, Side

@@ -300,7 +300,7 @@ def test_n2_distance_of_the_initial_numbers(initial: bytes, drawn: bytes) -> Non
         bytes(8),
         SinkParameter(LISTENER, NO_PREFIXES),
     )
-    request = ConnectionRequest(b"INIT", b"RESP", LISTENER, "there", packet, 0.1)
+    request = ConnectionRequest(b"INIT", b"RESP", LISTENER, "there", packet, 0.1, 0)
     server = Connection.accept(
         GAO_07, Settings(), request, now=0.0, congestion=CongestionManager(), random=lambda size: drawn[:size]
     )

@@ -307,6 +307,7 @@ def test_listening_answers_with_a_challenge() -> None:
     at = knock()
     assert successor(State.LISTENING, Kind.INIT_CONNECT).reaction is Reaction.ACK_INIT_CONNECT
     assert at.challenge.init_check_code == at.init.init_check_code
+    assert at.challenge.sink is not None
     assert at.challenge.sink.host_id == LISTENER  # 6.2
     assert at.offered != LISTENER
 

@@ -143,7 +143,7 @@ def test_good_cookie() -> None:
     found = exchange.ask(request)
     assert isinstance(found, ConnectionRequest)
     assert found.rtt == pytest.approx(0.07)
-    assert found == ConnectionRequest(INITIATOR, exchange.offered, LISTENER, SOURCE, request, found.rtt)
+    assert found == ConnectionRequest(INITIATOR, exchange.offered, LISTENER, SOURCE, request, found.rtt, found.arrived)
 
 
 def test_m14_round_trip_from_timestamp_and_time_delta() -> None:

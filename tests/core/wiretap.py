@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fsp_trio.integrity import AeadSchedule, Crc64Protection
 from fsp_trio.integrity.protection import Protection
-from fsp_trio.wire.gao import NORMAL_HEADER, ULTID_PAIR, GaoCodec
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
+from fsp_trio.wire.gao import GaoCodec
 from fsp_trio.wire.packets import (
     AckInitConnect,
     ConnectRequest,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fsp_trio.revisions import GAO_07
+from fsp_trio.revisions.gao_07 import EXTENSION_CODES
+from fsp_trio.wire.gao import GaoCodec
 from fsp_trio.wire.packets import (
     FLAG_EOT,
     AckInitConnect,
@@ -20,7 +22,7 @@ from fsp_trio.wire.packets import (
     UnknownExtension,
 )
 
-CODEC = GAO_07.codec
+CODEC = GaoCodec(GAO_07.codec.op_codes, EXTENSION_CODES)
 MASK = 0xFFFFFFFF
 EXTREMES = (0, 1, 0x7FFFFFFF, 0x80000000, 0x80000001, MASK)
 PRELIMINARY = {Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST}

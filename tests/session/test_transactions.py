@@ -275,5 +275,8 @@ async def test_a_key_at_the_wrong_time_changes_nothing(autojump_clock: MockClock
         with pytest.raises(ValueError, match="mode"):
             a.install_key(b"k" * 32, mode="rot13")  # type: ignore[arg-type]
         await transaction.commit()
+        with pytest.raises(KeyInstallationError, match="not been read"):  # F10: who knows who sent it
+            b.install_key(b"k" * 32)
         assert await everything(await b.receive_transaction()) == b"x"
         assert b.protection == "crc64"
+        b.install_key(b"k" * 32)

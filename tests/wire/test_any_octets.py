@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fsp_trio.wire.codec import NORMAL_HEADER
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.gao import NORMAL_HEADER
 from fsp_trio.wire.packets import Extension, Normal, Op, Packet
 from fsp_trio.wire.shapes import NORMAL
 

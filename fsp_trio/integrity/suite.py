@@ -1,0 +1,26 @@
+"""All ways of protecting packets that a revision has, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fsp_trio.integrity.crc64 import Crc64Protection
+from fsp_trio.integrity.mac import MacProtection
+from fsp_trio.integrity.protection import Protection
+from fsp_trio.integrity.schedule import AeadSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class IntegritySuite:
+    """Check codes of a revision, and what makes keys for them."""
+
+    crc64: Callable[[bytes, bytes, bytes, bytes, bytes, bytes, bytes], Protection]
+    """From local ULTID, remote ULTID, Init-Check-Code, cookie, salt, time delta, timestamp."""
+    mac: Callable[[bytes], Protection]
+    """From the key material that was installed."""
+    aead: Callable[[bytes, int], AeadSchedule]
+    """From the key material that was installed, and the bits of the key."""
+
+
+GAO = IntegritySuite(crc64=Crc64Protection, mac=MacProtection, aead=AeadSchedule)
