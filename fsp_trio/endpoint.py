@@ -13,6 +13,7 @@ import trio
 
 from fsp_trio import revisions
 from fsp_trio._groups import unwrapped
+from fsp_trio._insecure import warn_of
 from fsp_trio._timer_wheel import TimerWheel
 from fsp_trio._tombstones import Tombstones
 from fsp_trio.core.congestion import CongestionManager
@@ -23,6 +24,7 @@ from fsp_trio.core.settings import MINIMUM_RECEIVE_WINDOW, Settings
 from fsp_trio.errors import FSPBusyError, FSPClosedError, FSPConnectError
 from fsp_trio.listener import Admit, FSPListener, Welcome
 from fsp_trio.ports import Address, Batch, Port, PortStatistics, open_udp_port
+from fsp_trio.revisions import Revision
 from fsp_trio.session import FSPSession
 from fsp_trio.statistics import EndpointStatistics
 from fsp_trio.wire.errors import MalformedPacket
@@ -53,7 +55,7 @@ class FSPEndpoint:
         nursery: trio.Nursery,
         *,
         settings: Settings,
-        revision: str,
+        revision: Revision,
         max_tombstones: int,
         unix_time: Callable[[], int],
         random: Callable[[int], bytes],
@@ -61,7 +63,7 @@ class FSPEndpoint:
         self._port = port
         self._nursery = nursery
         self._settings = _fitting(settings, port.statistics)
-        self._revision = revisions.get(revision)
+        self._revision = revision
         self._unix_time = unix_time
         self._random = random
         self._congestion = CongestionManager()
@@ -414,11 +416,12 @@ async def open_fsp_endpoint(
     """An endpoint on a UDP port, as an asynchronous context manager.
 
     `host` and `port`: the local IPv4 address and UDP port, 0 for any.  `settings`: of all sessions.  `revision`: of
-    the protocol.  `transport`: a port to use, and close, instead of opening one.  `linger`: seconds that sessions
-    closed gracefully, and not yet finished, get when the block is left; then, as those that were not closed at all,
-    they are reset.  `max_tombstones`: ended sessions remembered at the most, for their peers' repeated packets (two
-    minutes, M41).  `unix_time`: microseconds since 1970 for the Timestamp field (gao-07 4.5.1).  `random`: gives
-    so many random octets; only tests have a reason to set it.
+    the protocol, by name: gao-07, jason-00 or reference-2020; the last one warns, once per process, and sends to port
+    18003 whatever port its peers send from.  `transport`: a port to use, and close, instead of opening one.
+    `linger`: seconds that sessions closed gracefully, and not yet finished, get when the block is left; then, as those
+    that were not closed at all, they are reset.  `max_tombstones`: ended sessions remembered at the most, for their
+    peers' repeated packets (two minutes, M41).  `unix_time`: microseconds since 1970 for the Timestamp field (gao-07
+    4.5.1).  `random`: gives so many random octets; only tests have a reason to set it.
 
     If the block is left by an exception all sessions are reset at once, and the exception comes out as itself.
     OSError if the port cannot be opened, ValueError for an unknown revision.
@@ -426,7 +429,13 @@ async def open_fsp_endpoint(
     if linger < 0 or max_tombstones < 1:
         raise ValueError("linger must not be negative, and max_tombstones at least 1")
     settings = settings or Settings()
-    carrier = transport if transport is not None else await open_udp_port(host, port)
+    protocol = revisions.get(revision)
+    if protocol.repeats_nonces:
+        warn_of(protocol)
+    if transport is not None:
+        carrier = transport
+    else:
+        carrier = await open_udp_port(host, port, reply_port=protocol.reply_port)
     failure: BaseException | None = None
     try:
         with unwrapped():
@@ -435,7 +444,7 @@ async def open_fsp_endpoint(
                     carrier,
                     nursery,
                     settings=settings,
-                    revision=revision,
+                    revision=protocol,
                     max_tombstones=max_tombstones,
                     unix_time=unix_time,
                     random=random,

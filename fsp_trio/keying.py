@@ -76,13 +76,15 @@ async def agree_psk(
     timeout: float = 30.0,  # noqa: ASYNC109 (the error it leads to is KeyAgreementError)
     mode: Literal["aead", "mac"] = "aead",
     key_bits: int = 256,
+    accept_repeated_nonces: bool = False,
     random: Callable[[int], bytes] = os.urandom,
 ) -> None:
     """Agree upon a fresh key with the peer, from a secret that both know, and install it.
 
     `psk`: at least 16 random octets.  `initiator`: True at exactly one end, best the one that opened the session.
-    `timeout`: seconds for the whole exchange.  `mode` and `key_bits`: as for `FSPSession.install_key`, the same at
-    both ends.  `random`: gives so many random octets; only tests have a reason to set it.
+    `timeout`: seconds for the whole exchange.  `mode`, `key_bits` and `accept_repeated_nonces`: as for
+    `FSPSession.install_key`, the first two the same at both ends.  `random`: gives so many random octets; only tests
+    have a reason to set it.
 
     Both ends call it while no transaction is open in either direction, first of all that they do with the
     session.  When it returns both ends have shown that they know the secret, and everything from then on is
@@ -93,7 +95,7 @@ async def agree_psk(
     """
     if len(psk) < MINIMUM_SECRET:
         raise ValueError(f"the secret has {len(psk)} octets, fewer than {MINIMUM_SECRET}")
-    agreement = _Agreement(session, psk, initiator=initiator)
+    agreement = _Agreement(session, psk, initiator=initiator, accept_repeated_nonces=accept_repeated_nonces)
     try:
         with unwrapped(), trio.fail_after(timeout):
             async with trio.open_nursery() as nursery:
@@ -119,8 +121,9 @@ async def agree_psk(
 
 
 class _Agreement:
-    def __init__(self, session: FSPSession, psk: bytes, *, initiator: bool) -> None:
+    def __init__(self, session: FSPSession, psk: bytes, *, initiator: bool, accept_repeated_nonces: bool) -> None:
         self._session = session
+        self._accept_repeated_nonces = accept_repeated_nonces
         self._root = hashlib.blake2b(psk).digest()
         ultids = session.local_ultid, session.remote_ultid
         self._ultids = b"".join(ultids if initiator else reversed(ultids))
@@ -163,7 +166,12 @@ class _Agreement:
 
     def _install(self, mode: Literal["aead", "mac"], key_bits: int) -> None:
         try:
-            self._session.install_key(self._derive(b"ikm"), mode=mode, key_bits=key_bits)
+            material = self._derive(b"ikm")
+            if mode == "aead":
+                material = material[: key_bits // 8]  # some revisions take it as it is
+            self._session.install_key(
+                material, mode=mode, key_bits=key_bits, accept_repeated_nonces=self._accept_repeated_nonces
+            )
         except KeyInstallationError as error:
             raise KeyAgreementError(f"the key cannot be installed: {error}") from error
 

@@ -11,6 +11,7 @@ import trio
 
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
+from fsp_trio.core.link import payload_limit
 from fsp_trio.core.responder import ConnectionRequest, Responder
 from fsp_trio.errors import FSPClosedError
 from fsp_trio.revisions.states import State
@@ -157,7 +158,7 @@ class FSPListener(trio.abc.Listener[FSPStream]):
         endpoint = self._endpoint
         try:
             welcome = self._welcome if isinstance(self._welcome, bytes) else self._welcome()
-            if len(welcome) > endpoint._settings.max_payload:
+            if len(welcome) > payload_limit(endpoint._revision, endpoint._settings):
                 raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
         except Exception:
             logger.exception("welcome failed; the request is refused")

@@ -5,6 +5,7 @@ The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -16,6 +17,7 @@ from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
 from fsp_trio.core.link import Address
 from fsp_trio.errors import FSPBusyError, KeyInstallationError, raise_broken
+from fsp_trio.keylog import log_key
 from fsp_trio.revisions.states import CONNECTED, State
 from fsp_trio.statistics import SessionStatistics
 from fsp_trio.streams import FSPStream
@@ -198,7 +200,14 @@ class FSPSession(SessionEngine):
         self._user = channel = FSPChannel(self, max_value_size)
         return channel
 
-    def install_key(self, ikm: bytes, *, mode: Literal["aead", "mac"] = "aead", key_bits: int = 256) -> None:
+    def install_key(
+        self,
+        ikm: bytes,
+        *,
+        mode: Literal["aead", "mac"] = "aead",
+        key_bits: int = 256,
+        accept_repeated_nonces: bool = False,
+    ) -> None:
         """Install key material that both applications have agreed upon (gao-07 7.1 to 7.4).
 
         `ikm`: octets, any number; `mode`: "aead" for AES-GCM with a key of `key_bits` (128 or 256), "mac" for
@@ -208,13 +217,23 @@ class FSPSession(SessionEngine):
         newest one.  KeyInstallationError if the time is not right (nothing has changed then), ValueError for bad
         arguments, FSPClosedError or FSPBrokenError if the session has ended.  The time is not right for a first
         key while octets wait unread: they would be taken for octets that came under it.
+
+        A revision may bind `ikm` to a size: `key_bits` of them in jason-00, more than 16 octets for 256 bits, else
+        128 in reference-2020.  The latter repeats nonces and so reveals what it encrypts; it refuses, with
+        KeyInstallationError, unless `accept_repeated_nonces` is true.
         """
         self._check_unclosed()
         connection = self._connection
         if connection.peer_released:
             raise_broken(connection.failure)
+        if connection.revision.repeats_nonces and not accept_repeated_nonces:
+            raise KeyInstallationError(
+                f"revision {connection.revision.name} repeats nonces, so a key protects nothing well;"
+                " accept_repeated_nonces=True installs it nevertheless"
+            )
         if connection.unread_without_key:
             raise KeyInstallationError("octets that came before the first key have not been read (F10)")
+        connection.key_log = partial(log_key, connection.revision.name, self.local_ultid, self.remote_ultid)
         try:
             connection.install_key(ikm, mode=mode, key_bits=key_bits)
         except KeyInstallationRefused as refusal:

@@ -20,6 +20,7 @@ from fsp_trio.cli.exits import ALREADY_TOLD, EXIT_CODES, CommandError, Exit, Int
 from fsp_trio.cli.reporting import Reporter
 from fsp_trio.cli.storage import Store
 from fsp_trio.endpoint import DEFAULT_PORT
+from fsp_trio.revisions import REVISIONS
 
 __all__ = ["main"]
 
@@ -90,6 +91,18 @@ _COMMON_OPTIONS = [
         show_default=True,
         help="Seconds to wait for an answer.",
     ),
+    click.option(
+        "--revision",
+        type=click.Choice(list(REVISIONS)),
+        default="gao-07",
+        show_default=True,
+        help="Revision of the protocol, the same at both ends.",
+    ),
+    click.option(
+        "--accept-repeated-nonces",
+        is_flag=True,
+        help="Encrypt even in reference-2020, whose encryption can be broken.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Statistics as JSON on stdout, everything else on stderr."),
 ]
 
@@ -106,12 +119,23 @@ def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
         timers: Literal["draft", "responsive"],
         udp_checksum: Literal["on", "off", "auto"],
         timeout: float,
+        revision: str,
+        accept_repeated_nonces: bool,
         as_json: bool,
         **own: Any,
     ) -> None:
         reporter = Reporter(as_json=as_json)
         key = keys.choose_key(psk, insecure, reporter.warn)
-        common = Common(key=key, bind=bind, port=port, timers=timers, udp_checksum=udp_checksum, timeout=timeout)
+        common = Common(
+            key=key,
+            bind=bind,
+            port=port,
+            timers=timers,
+            udp_checksum=udp_checksum,
+            revision=revision,
+            accept_repeated_nonces=accept_repeated_nonces,
+            timeout=timeout,
+        )
         function(common, reporter, **own)
 
     for option in reversed(_COMMON_OPTIONS):

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import trio
 
-from fsp_trio import keying
+from fsp_trio import keying, revisions
 from fsp_trio.cli.exits import CommandError, Exit
 from fsp_trio.cli.reporting import Reporter
 from fsp_trio.cli.statistics import format_address
@@ -40,6 +40,8 @@ class Common:
     port: int = DEFAULT_PORT
     timers: Literal["draft", "responsive"] = "draft"
     udp_checksum: Literal["on", "off", "auto"] = "auto"
+    revision: str = "gao-07"
+    accept_repeated_nonces: bool = False
     timeout: float = 60.0
     """Seconds for connecting, and for other answers that take no more than a round trip."""
 
@@ -71,10 +73,13 @@ async def open_endpoint(common: Common, port: int) -> AsyncGenerator[FSPEndpoint
     """An endpoint at a local UDP port."""
     checksum = {"on": True, "off": False, "auto": None}[common.udp_checksum]
     try:
-        transport = await open_udp_port(common.bind, port, udp_checksum=checksum)
+        protocol = revisions.get(common.revision)
+        if protocol.reply_port is not None:
+            port = port or protocol.reply_port  # answers come to no other
+        transport = await open_udp_port(common.bind, port, udp_checksum=checksum, reply_port=protocol.reply_port)
     except OSError as error:
         raise CommandError(f"cannot open UDP port {port} of {common.bind}: {error.strerror}") from None
-    async with open_fsp_endpoint(transport=transport, settings=common.settings) as endpoint:
+    async with open_fsp_endpoint(transport=transport, settings=common.settings, revision=common.revision) as endpoint:
         yield endpoint
 
 
@@ -89,14 +94,28 @@ async def opened(host: str, port: int, common: Common) -> AsyncGenerator[FSPSess
             raise CommandError(f"no answer from {host}:{port} in {common.timeout:g} s", Exit.UNREACHABLE) from None
         async with session:
             if common.key is not None:
-                await keying.agree_psk(session, common.key, initiator=True, timeout=KEY_TIMEOUT)
+                await agree(session, common, common.key, initiator=True)
             yield session
+
+
+async def agree(session: FSPSession, common: Common, key: bytes, *, initiator: bool) -> None:
+    """Agree upon a key; CommandError if the revision would make a mockery of it."""
+    if revisions.get(common.revision).repeats_nonces and not common.accept_repeated_nonces:
+        session.reset(keying.KEY_AGREEMENT_FAILED)
+        raise CommandError(f"{common.revision} repeats nonces; --accept-repeated-nonces uses it anyway", Exit.KEY)
+    await keying.agree_psk(
+        session,
+        key,
+        initiator=initiator,
+        timeout=KEY_TIMEOUT,
+        accept_repeated_nonces=common.accept_repeated_nonces,
+    )
 
 
 async def accept_key(session: FSPSession, common: Common) -> None:
     """The listening end's part of the agreement, if there is a key."""
     if common.key is not None:
-        await keying.agree_psk(session, common.key, initiator=False, timeout=KEY_TIMEOUT)
+        await agree(session, common, common.key, initiator=False)
 
 
 def refuse_key(session: FSPSession, message: bytes) -> None:

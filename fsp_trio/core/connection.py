@@ -142,16 +142,20 @@ class Connection(Handshake):
         """
         if not ikm:
             raise ValueError("the key material is empty")
+        if self.state not in CONNECTED:
+            raise KeyInstallationRefused(f"a key cannot be installed in state {self.state.name}")
         integrity = self.revision.integrity
         if mode == "aead":
-            rekey_after = self.settings.rekey_after or self.revision.rekey_after
-            secret = Secret.chain(integrity.aead(ikm, key_bits), rekey_after)
+            schedule = integrity.aead(ikm, key_bits)
+            rekey_after = self.revision.rekey_after
+            if rekey_after is None:
+                secret = Secret.constant(schedule.batch(1), reach=self.keyring.key_life)
+            else:
+                secret = Secret.chain(schedule, self.settings.rekey_after or rekey_after)
         elif mode == "mac":
             secret = Secret.constant(integrity.mac(ikm))
         else:
             raise ValueError(f"mode must be 'aead' or 'mac', not {mode!r}")
-        if self.state not in CONNECTED:
-            raise KeyInstallationRefused(f"a key cannot be installed in state {self.state.name}")
         received, sent, keyring = self.received, self.sent, self.keyring
         if self._peer_open or received.early:
             raise KeyInstallationRefused("the peer has not committed its newest transaction (7.2)")
@@ -167,6 +171,8 @@ class Connection(Handshake):
         if keyring.too_near(secret, sent.next_sn, received.expected, margin):
             raise KeyInstallationRefused("the sequence numbers of both directions are so near that nonces could repeat")
         keyring.begin(keyring.receiving, received.expected, secret)
+        if self.key_log is not None:
+            self._to_log = (received.expected, mode, key_bits, ikm)
         self._new_key_heard = False
         self._switch_after = self._ordinal + 1 if self._own_open else self._ordinal
         if self._own_open or any(piece.ordinal for piece in self.queue.pieces):

@@ -394,7 +394,7 @@ class Handshake(Incoming):
         return request is not None and packet.first == request.timestamp and packet.proof == request.cookie
 
     def _refused(self, datagram: bytes, now: float) -> None:
-        self._fail(Event.RCV_RESET, FailureKind.REFUSED, self.codec.reset_reason(datagram), now)
+        self._fail(Event.RCV_RESET, FailureKind.REFUSED, self.codec.refusal_reason(datagram), now)
 
     def _make_resets(self, reason: int) -> list[bytes]:
         """The answer to a CONNECT_REQUEST repeats its fields (4.9); who has ACK_CONNECT_REQ wants numbers (M35)."""

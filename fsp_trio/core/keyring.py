@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from fsp_trio.integrity import AeadSchedule, Protection
+from fsp_trio.integrity import Protection, Schedule
 from fsp_trio.wire.serial import sub
 
 OLD_KEY_LIFE = 60.0
@@ -22,24 +22,30 @@ MAXIMUM_ERAS = 3
 
 
 class Secret:
-    """An installed key: CRC64 or MAC, one protection for ever, or AEAD, a chain of batches."""
+    """What protects an era: CRC64, or a key that is never changed, or a chain of keys that follow each other."""
 
-    __slots__ = ("fixed", "mode", "rekey_after", "schedule", "uses")
+    __slots__ = ("fixed", "mode", "reach", "rekey_after", "schedule", "uses", "wears")
 
-    def __init__(self, mode: str, fixed: Protection | None, schedule: AeadSchedule | None, rekey_after: int) -> None:
+    def __init__(
+        self, mode: str, fixed: Protection | None, schedule: Schedule | None, *, rekey_after: int, reach: int
+    ) -> None:
         self.mode = mode
         self.fixed = fixed
         self.schedule = schedule
         self.rekey_after = rekey_after
+        self.reach = reach
+        """Numbers in one direction that one key may come to serve; 0 where they do not make nonces."""
         self.uses = 0
+        self.wears = fixed is not None and mode != "crc64"
+        """Its uses count (12.6): it is a key, and nothing replaces it."""
 
     @classmethod
-    def constant(cls, protection: Protection) -> Secret:
-        return cls(protection.mode, protection, None, 0)
+    def constant(cls, protection: Protection, *, reach: int = 0) -> Secret:
+        return cls(protection.mode, protection, None, rekey_after=0, reach=reach)
 
     @classmethod
-    def chain(cls, schedule: AeadSchedule, rekey_after: int) -> Secret:
-        return cls("aead", None, schedule, rekey_after)
+    def chain(cls, schedule: Schedule, rekey_after: int) -> Secret:
+        return cls("aead", None, schedule, rekey_after=rekey_after, reach=rekey_after)
 
     def batch(self, offset: int, batches_before: int) -> tuple[Protection, int]:
         if self.schedule is None:
@@ -153,7 +159,7 @@ class Keyring:
 
     def too_near(self, secret: Secret, send_first: int, receive_first: int, margin: int) -> bool:
         """An AEAD key would serve two directions whose numbers may meet, and with them nonces (N2b)."""
-        return secret.schedule is not None and abs(sub(send_first, receive_first)) < secret.rekey_after + margin
+        return secret.reach > 0 and abs(sub(send_first, receive_first)) < secret.reach + margin
 
     def begin(self, direction: Direction, first: int, secret: Secret) -> None:
         """From number `first` on, `direction` uses `secret`."""

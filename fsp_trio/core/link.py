@@ -7,7 +7,7 @@ A connection is made of six layers, each a class that extends the one before:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from fsp_trio.core.congestion import CongestionManager, Macroflow
 from fsp_trio.core.failure import Failure, FailureKind
@@ -22,6 +22,8 @@ from fsp_trio.revisions.states import OVER, Event, State, Transition
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_SRR, Op
 
 Address = Hashable
+KeyLog = Callable[[int, int, str, int, bytes], None]
+"""First number sent, first number received, mode, bits, material."""
 MASK = 0xFFFFFFFF
 STATES_REMEMBERED = 256
 NEXT = -1
@@ -37,6 +39,11 @@ CLOSED_TOMBSTONE = 120.0
 def path_key(remote: Address) -> Hashable:
     """What names a path to the congestion manager: the address without its port (8.7, B18)."""
     return remote[0] if isinstance(remote, tuple) and remote else remote
+
+
+def payload_limit(revision: Revision, settings: Settings) -> int:
+    """Octets of payload that a packet of ours may have."""
+    return min(settings.max_payload, revision.max_payload)
 
 
 class Link:
@@ -61,6 +68,7 @@ class Link:
         "established_at",
         "failure",
         "has_windows",
+        "key_log",
         "keyring",
         "last_heard",
         "local_ultid",
@@ -111,9 +119,11 @@ class Link:
         self.tombstone_until = -math.inf
         self.statistics = ConnectionStatistics()
         self.rtt: RoundTrip = ROUND_TRIPS[revision.round_trips](settings.timers)
-        self.payload_limit = min(settings.max_payload, revision.max_payload)
+        self.payload_limit = payload_limit(revision, settings)
         """Octets of payload in a packet of ours."""
         self.queue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
+        self.key_log: KeyLog | None = None
+        """Gets the numbers, mode, bits and material of a key when it takes effect; None if nobody wants them."""
         self.last_heard = now
         self.has_windows = False
         """The handshake went far enough for sequence numbers both ways."""

@@ -61,6 +61,7 @@ class Outgoing(Link):
         "_snack_every",
         "_snack_sent_at",
         "_switch_after",
+        "_to_log",
         "_unflushed",
         "advertised_edge",
         "committed",
@@ -86,6 +87,8 @@ class Outgoing(Link):
         self._peer_open = False
         self._pending_secret: Secret | None = None
         self._switch_after = 0
+        self._to_log: tuple[int, str, int, bytes] | None = None
+        """What the key log shall have of the pending key."""
         self._probe_at = math.inf
         self._repeats: list[Block] = []
         self._interval_start = now
@@ -216,10 +219,8 @@ class Outgoing(Link):
             self._end_sent(self.sent.blocks[-1], ended.ordinal)
         elif starts:
             self._happen(Event.SEND)
-        if protection.mode == "mac":
-            count = len(payloads) or 1
-            return not self._life_over(protection, (self.sent.next_sn - 1) & MASK, count, now)
-        return True
+        last = (self.sent.next_sn - 1) & MASK
+        return not self._life_over(last, len(payloads) or 1, now)
 
     def _emit_run(self, batch: list[bytes], op: Op, payloads: list[bytes], protection: Protection, now: float) -> None:
         """Number, seal and remember packets that end nothing: one of `op`, the rest PURE_DATA."""
@@ -265,14 +266,14 @@ class Outgoing(Link):
         statistics.in_band_sent += count
         statistics.payload_sent += octets - count * (NORMAL_HEADER + ULTID_PAIR)
 
-    def _life_over(self, protection: Protection, sn: int, uses: int, now: float) -> bool:
+    def _life_over(self, sn: int, uses: int, now: float) -> bool:
         """Count applications of a key that is never changed; True, and the connection ended, past 12.6's limit.
 
-        An AEAD key is replaced long before (7.5); CRC64 has no key.
+        A key of a chain is replaced long before (7.5); CRC64 has no key.
         """
-        if protection.mode != "mac":
-            return False
         secret = self.keyring.sending.era(sn).secret
+        if not secret.wears:
+            return False
         secret.uses += uses
         if secret.uses <= self.keyring.key_life:
             return False
@@ -295,6 +296,9 @@ class Outgoing(Link):
     def _switch_sending(self, secret: Secret) -> None:
         self.keyring.begin(self.keyring.sending, self.sent.next_sn, secret)
         self._pending_secret = None
+        if self._to_log is not None and self.key_log is not None:
+            self.key_log(self.sent.next_sn, *self._to_log)
+            self._to_log = None
         self._announce_key = self.revision.announces_keys
 
     def _send_announcement(self, batch: list[bytes], now: float) -> bool:
@@ -423,7 +427,7 @@ class Outgoing(Link):
             head = self.codec.head(op_code, NORMAL_HEADER, flags >> 24, self.received.window, block.sn, expected)
             protection = self.keyring.sending.protection(block.sn)
             block.datagram = protection.seal(self._ids, head, block.payload)
-            self._life_over(protection, block.sn, 1, now)
+            self._life_over(block.sn, 1, now)
             block.expected = expected
         return block.datagram
 
@@ -449,7 +453,7 @@ class Outgoing(Link):
         snack = received.snack(now, gaps=self._peer_open)
         head, body = self.codec.acknowledgement(op, self._header_flags(), window, sn, snack, self._next_serial(), sink)
         batch.append(protection.seal(self._ids, head, body, True))
-        self._life_over(protection, sn, 1, now)
+        self._life_over(sn, 1, now)
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
         self.statistics.count_sent(op)

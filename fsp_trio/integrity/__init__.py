@@ -5,7 +5,7 @@ from __future__ import annotations
 from fsp_trio.integrity.aead import AeadProtection
 from fsp_trio.integrity.crc64 import Crc64Protection
 from fsp_trio.integrity.mac import MacProtection
-from fsp_trio.integrity.protection import Protection
+from fsp_trio.integrity.protection import Protection, Schedule
 from fsp_trio.integrity.schedule import AeadSchedule, mac_schedule
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Crc64Protection",
     "MacProtection",
     "Protection",
+    "Schedule",
     "mac_schedule",
 ]

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class Schedule(Protocol):
+    """The keys that come of one installation (gao-07 7.4, 7.5)."""
+
+    def batch(self, index: int) -> Protection:
+        """What protects batch `index`; 1 is the first."""
+        ...
+
+
 class Protection(Protocol):
     """One key, or CRC64, for both directions of a connection.
 

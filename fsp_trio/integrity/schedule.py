@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -30,11 +31,13 @@ def master_key(ikm: bytes) -> bytes:
     return blake2b(_EXTRACT_PREFIX + _material(ikm), digest_size=32).digest()
 
 
-def expand(master: bytes, info: bytes, key_bits: int) -> AeadProtection:
+def expand(
+    master: bytes, info: bytes, key_bits: int, protection: type[AeadProtection] = AeadProtection
+) -> AeadProtection:
     """A key and its salt, as a hash of just their length: one of 128 bits is no part of one of 256 (G10)."""
     key_length = key_length_of(key_bits)
     octets = blake2b(info, key=master, digest_size=key_length + SALT_LENGTH).digest()
-    return AeadProtection(octets[:key_length], octets[key_length:])
+    return protection(octets[:key_length], octets[key_length:])
 
 
 def key_length_of(key_bits: int) -> int:
@@ -63,10 +66,12 @@ class AeadSchedule:
 
     __slots__ = ("_batches", "key_bits", "master_key")
 
+    protection: ClassVar[type[AeadProtection]] = AeadProtection
+
     def __init__(self, ikm: bytes, key_bits: int) -> None:
         self.key_bits = key_bits
         self.master_key = master_key(ikm)
-        first = expand(self.master_key, _EXPAND_LABEL + _index(1), key_bits)
+        first = expand(self.master_key, _EXPAND_LABEL + _index(1), key_bits, self.protection)
         self._batches = {1: first}
 
     def batch(self, index: int) -> AeadProtection:
@@ -85,7 +90,7 @@ class AeadSchedule:
         protection = batches[newest]
         for i in range(newest + 1, index + 1):
             info = hash_subkey(protection.key) + _REKEY_LABEL + _index(i)
-            protection = expand(self.master_key, info, self.key_bits)
+            protection = expand(self.master_key, info, self.key_bits, self.protection)
         batches[index] = protection
         if len(batches) > BATCHES_KEPT:
             del batches[list(batches)[1]]

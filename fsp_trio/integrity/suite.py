@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fsp_trio.integrity.crc64 import Crc64Protection
 from fsp_trio.integrity.mac import MacProtection
-from fsp_trio.integrity.protection import Protection
+from fsp_trio.integrity.protection import Protection, Schedule
 from fsp_trio.integrity.schedule import AeadSchedule
 
 
@@ -19,7 +19,7 @@ class IntegritySuite:
     """From local ULTID, remote ULTID, Init-Check-Code, cookie, salt, time delta, timestamp."""
     mac: Callable[[bytes], Protection]
     """From the key material that was installed."""
-    aead: Callable[[bytes, int], AeadSchedule]
+    aead: Callable[[bytes, int], Schedule]
     """From the key material that was installed, and the bits of the key."""
 
 

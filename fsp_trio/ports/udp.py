@@ -10,7 +10,7 @@ import math
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import trio
 
@@ -49,6 +49,7 @@ async def open_udp_port(
     port: int = DEFAULT_PORT,
     *,
     udp_checksum: bool | None = None,
+    reply_port: int | None = None,
     send_buffer: int = SEND_BUFFER,
     receive_buffer: int = RECEIVE_BUFFER,
 ) -> UDPPort:
@@ -56,6 +57,7 @@ async def open_udp_port(
 
     `udp_checksum`: True for every datagram, False for the preliminary ones only (which rules out
     segmentation offload for sending), None for the latter where offload is not in use (gao-07 4.1, G19).
+    `reply_port`: the port to which answers go, whatever port a datagram came from; None for that one.
     `send_buffer` and `receive_buffer`: octets to ask the system for; what it grants is in the statistics.
     OSError if the name has no IPv4 address or the port is taken.  Cancelled, it leaves nothing open.
     """
@@ -65,7 +67,13 @@ async def open_udp_port(
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
     try:
         sock.bind(found[0][4])
-        return UDPPort(sock, udp_checksum=udp_checksum, send_buffer=send_buffer, receive_buffer=receive_buffer)
+        return UDPPort(
+            sock,
+            udp_checksum=udp_checksum,
+            reply_port=reply_port,
+            send_buffer=send_buffer,
+            receive_buffer=receive_buffer,
+        )
     except BaseException:
         sock.close()
         raise
@@ -79,6 +87,7 @@ class UDPPort:
         sock: socket.socket,
         *,
         udp_checksum: bool | None = None,
+        reply_port: int | None = None,
         send_buffer: int = SEND_BUFFER,
         receive_buffer: int = RECEIVE_BUFFER,
         features: offload.Features | None = None,
@@ -87,6 +96,7 @@ class UDPPort:
         features = offload.platform_features() if features is None else features
         sock.setblocking(False)
         self._sock = sock
+        self._reply_port = reply_port
         self._sparse = 0
         self._closed = False
         self._local_address: Address = sock.getsockname()
@@ -190,7 +200,13 @@ class UDPPort:
             self._sparse = 0
         if gathered:
             batches.append(Batch(newest, gathered, marked))
+        if self._reply_port is not None:
+            return [self._readdressed(batch) for batch in batches]
         return batches
+
+    def _readdressed(self, batch: Batch) -> Batch:
+        host, _ = cast("tuple[str, int]", batch.source)
+        return batch._replace(source=(host, self._reply_port))
 
     def _arrival_joined(self) -> _Arrival:
         """One system call; what the system has joined (UDP_GRO) is cut again by the size it tells."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fsp_trio.revisions.base import Revision
 from fsp_trio.revisions.gao_07 import GAO_07
+from fsp_trio.revisions.reference_2020 import REFERENCE_2020
 
-__all__ = ["GAO_07", "REVISIONS", "Revision", "get"]
+__all__ = ["GAO_07", "REFERENCE_2020", "REVISIONS", "Revision", "get"]
 
-REVISIONS = {GAO_07.name: GAO_07}
+REVISIONS = {revision.name: revision for revision in (GAO_07, REFERENCE_2020)}
 
 
 def get(name: str) -> Revision:

@@ -62,8 +62,8 @@ class Revision:
     repeats_nonces: bool = False
     """Encryption is broken by design: one nonce serves many packets."""
     round_trips: RoundTripRule = RoundTripRule.SMOOTHED
-    rekey_after: int
-    """Packets in one direction under one AEAD key (7.5)."""
+    rekey_after: int | None
+    """Packets in one direction under one AEAD key (7.5); None where keys are not changed."""
     key_life: int
     """How often a key may be applied before the connection is aborted (12.6)."""
     initial_window_minimum: int

@@ -6,25 +6,13 @@ Decisions that shaped rows (docs/design/decisions.md): B5, M16, M17, M37 to M41,
 from __future__ import annotations
 
 from fsp_trio.revisions.states import Event, Reply, State, StateTable, Transition
+from fsp_trio.revisions.states import transition as _t
 
 _NON, _LIS = State.NON_EXISTENT, State.LISTENING
 _BOO, _AFF, _CHA = State.CONNECT_BOOTSTRAP, State.CONNECT_AFFIRMING, State.CHALLENGING
 _ACT, _CMG, _CMD = State.ACTIVE, State.COMMITTING, State.COMMITTED
 _PEE, _CM2, _CLB = State.PEER_COMMIT, State.COMMITTING2, State.CLOSABLE
 _SHU, _PRE, _CLO, _CLN = State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED, State.CLONING
-
-
-def _t(
-    section: str,
-    state: State,
-    event: Event,
-    successor: State,
-    reply: Reply = Reply.NOTHING,
-    *,
-    flushing: bool | None = None,
-    notify: bool = False,
-) -> Transition:
-    return Transition(state, event, successor, reply, section, flushing, notify)
 
 
 def _starts(section: str, state: State, successor: State, committed: State) -> tuple[Transition, ...]:

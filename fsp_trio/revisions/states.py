@@ -98,6 +98,20 @@ class Transition:
     notify: bool = False
 
 
+def transition(
+    section: str,
+    state: State,
+    event: Event,
+    successor: State,
+    reply: Reply = Reply.NOTHING,
+    *,
+    flushing: bool | None = None,
+    notify: bool = False,
+) -> Transition:
+    """A row of a table, in the order in which a draft has its parts."""
+    return Transition(state, event, successor, reply, section, flushing, notify)
+
+
 class StateTable:
     """The transitions of a revision, looked up by (state, event, flushing)."""
 

@@ -79,7 +79,11 @@ class Codec(Protocol):
         ...
 
     def reset_reason(self, datagram: bytes) -> int:
-        """The reason of a RESET, 0 where it has none."""
+        """The reason of such a RESET, 0 where it has none."""
+        ...
+
+    def refusal_reason(self, datagram: bytes) -> int:
+        """The reason of a RESET that answers a packet of the handshake."""
         ...
 
     # whole packets

@@ -104,6 +104,9 @@ class GaoCodec:
             raise MalformedPacket("offset")
         return int.from_bytes(datagram[12:16], "big")
 
+    def refusal_reason(self, datagram: bytes) -> int:
+        return self.reset_reason(datagram)
+
     # whole packets
 
     def encode(self, packet: Packet) -> bytes:
