@@ -59,6 +59,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "GREETING",
         ),
     ),
+    (
+        "Key log: fsp_trio.keylog",
+        "fsp_trio.keylog",
+        ("FSPKEYLOGFILE", "log_key", "parse_key_log", "KeyLogEntry", "KeyLogError"),
+    ),
     ("Ports: fsp_trio.ports", "fsp_trio.ports", ("open_udp_port", "UDPPort", "Port", "Batch", "Address")),
     (
         "Testing: fsp_trio.testing",
@@ -408,18 +413,20 @@ def command_line() -> list[str]:
         refill(
             "`receive`, `send`, `echo` and `ping` want a key: `--psk FILE` at both ends, or `--insecure` to go without."
             " With a key both ends run the agreement of fsp_trio.keying first. On a terminal `send` and `receive` show"
-            " a progress bar, elsewhere plain lines; errors are one line on stderr."
+            " a progress bar, elsewhere plain lines; errors are one line on stderr. `decode` reads captures; how, and"
+            " what its JSON says, is [a recipe](how-to.md#read-a-capture)."
         ),
         "",
     ]
     rows = {name: option_rows(command) for name, command in fsp.commands.items()}
-    common = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
+    connecting = [others for others in rows.values() if any("--psk" in row for row in others)]
+    common = [row for row in connecting[0] if all(row in others for others in connecting)]
     for name, command in fsp.commands.items():
         usage = " ".join(command.collect_usage_pieces(context_of(command)))
         lines += [f"### fsp-trio {name}", "", *code([f"fsp-trio {name} {usage}"]), refill(command.help or ""), ""]
-        if own := [row for row in rows[name] if row not in common]:
+        if own := [row for row in rows[name] if row not in common or rows[name] not in connecting]:
             lines += ["| option | meaning |", "|---|---|", *own, ""]
-    lines += ["### Options of all commands", "", "| option | meaning |", "|---|---|", *common, ""]
+    lines += ["### Options of all commands that connect", "", "| option | meaning |", "|---|---|", *common, ""]
     lines += ["### Exit codes", "", "| code | meaning |", "|---|---|"]
     for line in EXIT_CODES.splitlines():
         if match := re.match(r"\s*(\d+)\s+(.*)", line):

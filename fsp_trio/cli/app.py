@@ -14,7 +14,7 @@ import trio
 
 import fsp_trio
 from fsp_trio._groups import unwrapped
-from fsp_trio.cli import echoing, keys, receiving, sending
+from fsp_trio.cli import decoding, echoing, keys, receiving, sending
 from fsp_trio.cli.connection import Common, parse_target
 from fsp_trio.cli.exits import ALREADY_TOLD, EXIT_CODES, CommandError, Exit, Interrupted, explain
 from fsp_trio.cli.reporting import Reporter
@@ -218,3 +218,6 @@ def ping(common: Common, reporter: Reporter, *, host: str, count: int, interval:
     """Measure round trips to `fsp-trio echo` at a host."""
     work = partial(echoing.ping, *_target(host, common), common, reporter, count=count, interval=interval, size=size)
     reporter.summary(run(work))
+
+
+fsp.add_command(decoding.decode)

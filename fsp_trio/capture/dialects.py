@@ -1,0 +1,69 @@
+"""What a decoder has to know of a revision beside what the revision itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fsp_trio.capture.branches import Branching, BranchRule, gao_branch, jason_branch, reference_branch
+from fsp_trio.capture.keys import Secret
+from fsp_trio.integrity import mac_schedule
+from fsp_trio.revisions import REVISIONS, Revision
+from fsp_trio.wire.codec import Codec
+
+__all__ = ["DIALECTS", "Dialect"]
+
+NEVER: Final = 2**32
+"""Packets after which a key is followed by the next one where no key is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A revision, for the decoder."""
+
+    revision: Revision
+    flags: tuple[str, ...] = ("EOT", "MIND", "CPR", "ECE", "SRR")
+    """Names of the flags, from the highest bit on."""
+    branch_rule: BranchRule = gao_branch
+    reset_has_reason: bool = True
+    """A RESET of an established connection has its reason where other packets have flags and window."""
+
+    @property
+    def name(self) -> str:
+        return self.revision.name
+
+    @property
+    def codec(self) -> Codec:
+        return self.revision.codec
+
+    def flag_names(self, flags: int) -> tuple[str, ...]:
+        """The names of those that are set, and the number of one that has no name."""
+        bits = [bit for bit in range(8) if flags & 0x80 >> bit]
+        return tuple(self.flags[bit] if bit < len(self.flags) else f"0x{0x80 >> bit:02x}" for bit in bits)
+
+    def secret(self, mode: str, bits: int, ikm: bytes, rekey_after: int) -> Secret:
+        """An installed key.  ValueError for what the revision does not allow."""
+        suite = self.revision.integrity
+        if mode == "mac":
+            return Secret(fixed=suite.mac(ikm), mac_key=mac_schedule(ikm), rekey_after=NEVER)
+        limit = rekey_after if self.revision.rekey_after is not None else NEVER
+        return Secret(schedule=suite.aead(ikm, bits), rekey_after=limit)
+
+    def branch(self, parent: Secret, batch: int, branching: Branching) -> Secret:
+        """The key of a branch.  ValueError where there is none."""
+        return self.branch_rule(self.revision.integrity, parent, batch, branching)
+
+
+def _dialect(revision: Revision) -> Dialect:
+    match revision.name:
+        case "reference-2020":
+            return Dialect(revision, ("EOT", "MIND", "CPR", "ECE"), reference_branch, reset_has_reason=False)
+        case "jason-00":
+            return Dialect(revision, ("EOT", "MIND", "HMAC", "ECN"), jason_branch)
+        case _:
+            return Dialect(revision)
+
+
+DIALECTS: Final[Mapping[str, Dialect]] = {name: _dialect(revision) for name, revision in REVISIONS.items()}
+"""By the names of the revisions."""
