@@ -435,7 +435,7 @@ async def open_fsp_endpoint(
     if transport is not None:
         carrier = transport
     else:
-        carrier = await open_udp_port(host, port, reply_port=protocol.reply_port)
+        carrier = await open_udp_port(host, port, udp_checksum=protocol.udp_checksum, reply_port=protocol.reply_port)
     failure: BaseException | None = None
     try:
         with unwrapped():

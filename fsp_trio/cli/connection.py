@@ -71,9 +71,9 @@ def parse_target(target: str, default_port: int) -> tuple[str, int]:
 @asynccontextmanager
 async def open_endpoint(common: Common, port: int) -> AsyncGenerator[FSPEndpoint, None]:
     """An endpoint at a local UDP port."""
-    checksum = {"on": True, "off": False, "auto": None}[common.udp_checksum]
+    protocol = revisions.get(common.revision)
+    checksum = {"on": True, "off": False, "auto": protocol.udp_checksum}[common.udp_checksum]
     try:
-        protocol = revisions.get(common.revision)
         if protocol.reply_port is not None:
             port = port or protocol.reply_port  # answers come to no other
         transport = await open_udp_port(common.bind, port, udp_checksum=checksum, reply_port=protocol.reply_port)

@@ -44,6 +44,7 @@ class Acknowledged(Outgoing):
     def _acknowledged(self, result: Acknowledgement, now: float) -> None:
         if result.progress:
             self._last_acknowledged_at = max(self._last_acknowledged_at, now)
+            self.last_heard = max(self.last_heard, now)  # news, though it may come with an old packet (F13)
             self.rtt.progress()
             if self.rtt.takes_all:
                 self.rtt.acknowledged(result.sent_once(), now)

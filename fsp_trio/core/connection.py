@@ -61,11 +61,12 @@ class Connection(Handshake):
 
     @property
     def buffered(self) -> int:
-        """As `unacknowledged`, and what it costs to remember each packet."""
+        """As `unacknowledged`, and what it costs to remember each packet; not what waits for a block to be filled."""
+        queued = self.queue.octets if self.queue.ready else 0
         if not self.has_windows:
-            return self.queue.octets
+            return queued
         sent = self.sent
-        return self.queue.octets + sent.payload + PACKET_COST * len(sent.blocks)
+        return queued + sent.payload + PACKET_COST * len(sent.blocks)
 
     @property
     def committing_since_ack(self) -> float:

@@ -30,6 +30,10 @@ class AeadProtection:
             return (self._salt_number ^ int.from_bytes(head[:4], "big")).to_bytes(4, "big") + head[8:16]
         return self.salt + head[8:16]
 
+    def nonce_of(self, head: bytes, body: bytes, out_of_band: bool) -> bytes:
+        """The nonce of a packet; the body counts in revisions that have the serial there."""
+        return self.nonce(head, out_of_band)
+
     def seal(self, ids: bytes, head: bytes, body: bytes, out_of_band: bool = False) -> bytes:
         sealed = self._encrypt(self.nonce(head, out_of_band), body, head + ids)
         end = len(body)

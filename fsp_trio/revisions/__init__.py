@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fsp_trio.revisions.base import Revision
 from fsp_trio.revisions.gao_07 import GAO_07
+from fsp_trio.revisions.jason_00 import JASON_00
 from fsp_trio.revisions.reference_2020 import REFERENCE_2020
 
-__all__ = ["GAO_07", "REFERENCE_2020", "REVISIONS", "Revision", "get"]
+__all__ = ["GAO_07", "JASON_00", "REFERENCE_2020", "REVISIONS", "Revision", "get"]
 
-REVISIONS = {revision.name: revision for revision in (GAO_07, REFERENCE_2020)}
+REVISIONS = {revision.name: revision for revision in (GAO_07, JASON_00, REFERENCE_2020)}
 
 
 def get(name: str) -> Revision:

@@ -39,6 +39,8 @@ class Revision:
     """Default UDP port (M34)."""
     reply_port: int | None = None
     """The UDP port that everything is sent to whatever port it came from; None where answers go back (10.5)."""
+    udp_checksum: bool | None = None
+    """True where every datagram has the UDP checksum; None where it is off if that costs nothing (4.1, G19)."""
     max_payload: int = 65_000
     """Octets of payload that a block holds at the most."""
     whole_blocks: bool = False

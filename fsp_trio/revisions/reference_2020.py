@@ -32,6 +32,7 @@ REFERENCE_2020 = Revision(
     states=STATES,
     udp_port=18003,
     reply_port=18003,
+    udp_checksum=True,
     max_payload=512,
     whole_blocks=True,
     tells_congestion=False,

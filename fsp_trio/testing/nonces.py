@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from types import TracebackType
 from typing import Final, Self
 
 from fsp_trio.integrity import AeadProtection
+from fsp_trio.integrity.jason import HeaderInClearAead
 
 __all__ = ["NonceLedger", "NonceReuse"]
 
@@ -39,20 +41,25 @@ class NonceLedger:
         self._collect = collect
         self._limit = limit
         self._entries: dict[tuple[bytes, bytes], bytes] = {}
+        self._originals: dict[type[AeadProtection], Callable[..., bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __enter__(self) -> Self:
-        original = AeadProtection.seal
-        self._original = original
+        for kind in (AeadProtection, HeaderInClearAead):
+            self._watch(kind)
+        return self
+
+    def _watch(self, kind: type[AeadProtection]) -> None:
+        original = kind.seal
+        self._originals[kind] = original
 
         def seal(protection: AeadProtection, ids: bytes, head: bytes, body: bytes, out_of_band: bool = False) -> bytes:
-            self._note(protection.key, protection.nonce(head, out_of_band), ids + head + body)
+            self._note(protection.key, protection.nonce_of(head, body, out_of_band), ids + head + body)
             return original(protection, ids, head, body, out_of_band)
 
-        setattr(AeadProtection, "seal", seal)  # noqa: B010 (a patch, which the types rightly forbid)
-        return self
+        setattr(kind, "seal", seal)  # noqa: B010 (a patch, which the types rightly forbid)
 
     def __exit__(
         self,
@@ -60,7 +67,8 @@ class NonceLedger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        setattr(AeadProtection, "seal", self._original)  # noqa: B010
+        for watched, original in self._originals.items():
+            setattr(watched, "seal", original)  # noqa: B010
         if self.reuses and error is None:
             raise NonceReuse(f"{len(self.reuses)} nonces were used twice")
 

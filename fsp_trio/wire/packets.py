@@ -63,6 +63,10 @@ class SinkParameter:
     mark: int = 0
     block_size: int = 0
     """Units of 512 octets in a block of the receive buffer (jason-00 3.7), 0 where that is not told."""
+    listener: bytes = bytes(4)
+    """The listening ULTID, where it has a field beside the host ID (jason-00 3.7)."""
+    window: int = 0
+    """The receive window in blocks, where it is told here, too (jason-00 3.7)."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class Snack:
     gaps: tuple[tuple[int, int], ...] = ()
     """(packets missing, packets received after them), from `expected_sn` on."""
     mark: int = 0
+    serial: int = 0
+    """Of the out-of-band packet, where SNACKs carry it (jason-00 3.11)."""
 
 
 @dataclass(slots=True)

@@ -139,7 +139,7 @@ class Application:
         step = plan.steps[self._position]
         if not connection.is_established and (isinstance(step, Agree) or self._position >= plan.before_connected):
             return False
-        if connection.unacknowledged >= connection.settings.send_buffer:
+        if connection.buffered >= connection.settings.send_buffer:
             return False
         if isinstance(step, Agree):
             return self._agree(step)

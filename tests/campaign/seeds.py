@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
-from fsp_trio.revisions import GAO_07
-from fsp_trio.wire.packets import Op
+from fsp_trio.revisions import Revision
+from fsp_trio.wire.codec import ULTID_PAIR
+from fsp_trio.wire.packets import FLAG_EOT, Op
 
 from .applications import Agree, Key, Order, Plan, Send, Step, transactions
 
-CODEC = GAO_07.codec
-NUMBER = CODEC.op_codes
-IN_BAND = {NUMBER[op] for op in (Op.ACK_CONNECT_REQ, Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.RELEASE)}
-OUT_OF_BAND = {NUMBER[op] for op in (Op.KEEP_ALIVE, Op.ACK_FLUSH)}
-CHECKSUMMED = {NUMBER[op] for op in (Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST)}
+IN_BAND = {Op.ACK_CONNECT_REQ, Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.RELEASE}
+OUT_OF_BAND = {Op.KEEP_ALIVE, Op.ACK_FLUSH}
+CHECKSUMMED = {Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +41,36 @@ class Record:
     sent_at: float
     sender: str
     datagram: bytes
+    revision: Revision
     arrives_at: float = math.inf
     fate: str = "lost"
 
     def __str__(self) -> str:
-        op_code = self.datagram[8]
-        op = CODEC.ops[op_code].name if op_code in CODEC.ops else f"op {op_code}"
+        name = self.op.name if self.op is not None else "unknown"
         sn, expected = self.numbers
         arrival = f"{self.arrives_at:9.3f}" if self.arrives_at < math.inf else "        -"
-        eot = " EoT" if op_code in IN_BAND and self.datagram[12] & 0x80 else ""
+        eot = " EoT" if self.op in IN_BAND and self._head[3] >> 24 & FLAG_EOT else ""
         return (
-            f"{self.sent_at:9.3f} {arrival} {self.sender:6} {op:16} {sn:08x} {expected:08x} "
+            f"{self.sent_at:9.3f} {arrival} {self.sender:6} {name:16} {sn:08x} {expected:08x} "
             f"{len(self.datagram):5} {self.fate}{eot}"
         )
 
     @property
+    def _head(self) -> tuple[int, int, int, int, int, int]:
+        return self.revision.codec.unpack_head(self.datagram, ULTID_PAIR)
+
+    @property
+    def op(self) -> Op | None:
+        return self.revision.codec.ops.get(self._head[0])
+
+    @property
+    def window(self) -> int:
+        return self._head[3] & 0xFFFFFF
+
+    @property
     def numbers(self) -> tuple[int, int]:
-        return int.from_bytes(self.datagram[16:20], "big"), int.from_bytes(self.datagram[20:24], "big")
+        """Sequence number, and expected number or serial."""
+        return self._head[4], self._head[5]
 
 
 def conditions_of(rng: random.Random) -> Conditions:
@@ -90,7 +102,29 @@ def size_of(rng: random.Random) -> int:
     return int(rng.choice([0, 1, *(rng.uniform(1, most) for most in (500, 2_000, 2_000, 20_000, 20_000, 200_000))]))
 
 
-def plans_of(rng: random.Random) -> dict[str, Plan]:
+def key_of(rng: random.Random, revision: Revision) -> Key:
+    """Material and a mode that the revision takes."""
+    material, mode, bits = (
+        rng.randbytes(rng.choice([16, 32, 100])),
+        rng.choice(["aead", "aead", "mac"]),
+        rng.choice([128, 256]),
+    )
+    if mode == "mac":
+        material = material[:64]
+    elif not takes(revision, material, bits):
+        material = material.ljust(bits // 8, b"*")[: bits // 8]
+    return Key(material, mode, bits)
+
+
+def takes(revision: Revision, material: bytes, bits: int) -> bool:
+    try:
+        revision.integrity.aead(material, bits)
+    except ValueError:
+        return False
+    return True
+
+
+def plans_of(rng: random.Random, revision: Revision) -> dict[str, Plan]:
     """Both plans: transactions, a key, transactions, perhaps another key and more, a shutdown."""
     steps: dict[str, list[Step]] = {"client": [], "server": []}
 
@@ -99,9 +133,12 @@ def plans_of(rng: random.Random) -> dict[str, Plan]:
             own += [Send(rng.randbytes(size_of(rng))) for _ in range(rng.randint(0, most))]
 
     def agree() -> None:
-        key = Key(rng.randbytes(rng.choice([16, 32, 100])), rng.choice(["aead", "aead", "mac"]), rng.choice([128, 256]))
+        key = key_of(rng, revision)
         orders = [rng.choice(list(Order)), rng.choice([Order.AFTER_COMMIT, Order.AFTER_FLUSH])]
         rng.shuffle(orders)
+        if revision.whole_blocks and any(isinstance(step, Agree) for step in steps["client"]):
+            # what is still open waits for its block to be filled, so nothing would be sent under the key before
+            orders = [Order.AFTER_COMMIT if order is Order.BEFORE_COMMIT else order for order in orders]
         heard = {"client": len(steps["server"]) + 1, "server": len(steps["client"]) + 1}
         for (name, own), order in zip(steps.items(), orders, strict=True):
             own.append(Agree(rng.randbytes(rng.randint(1, 3_000)), key, heard[name], order))

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from .simulation import run_seed
+from fsp_trio.revisions import REVISIONS, get
+
+from .simulation import Simulation, run_seed
 
 ORDINARY = 40
 CAMPAIGN = 1_000
@@ -25,8 +27,9 @@ def seeds() -> Iterable[int]:
 
 
 @pytest.mark.parametrize("seed", seeds(), ids=lambda seed: f"seed_{seed}")
-def test_seed(seed: int) -> None:
-    run_seed(seed)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_seed(seed: int, revision: str) -> None:
+    run_seed(seed, lambda number: Simulation(number, get(revision)))
 
 
 def test_a_seed_repeats_itself() -> None:
@@ -37,6 +40,10 @@ def test_a_seed_repeats_itself() -> None:
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("block", range(0, CAMPAIGN, BLOCK))
-def test_campaign(block: int) -> None:
-    outcomes = Counter(run_seed(seed).outcome for seed in range(block, block + BLOCK))
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_campaign(block: int, revision: str) -> None:
+    def make(seed: int) -> Simulation:
+        return Simulation(seed, get(revision))
+
+    outcomes = Counter(run_seed(seed, make).outcome for seed in range(block, block + BLOCK))
     assert outcomes["confirmed"] >= BLOCK * 0.9, outcomes
