@@ -271,7 +271,7 @@ class FSPEndpoint:
                 self._sort_untrusted(batch, alone)
 
     def _sort_untrusted(self, batch: Batch, alone: bool) -> None:
-        """Hand a batch on by destination ULTID, octets 4 to 7 of each datagram (gao-07 4.2)."""
+        """Hand a batch on by destination ULTID, octets 4 to 7 of each datagram (gao-07 4.1)."""
         datagrams = batch.datagrams
         ultid = datagrams[0][4:8]
         for datagram in datagrams:

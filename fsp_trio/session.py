@@ -37,7 +37,7 @@ class FSPSession(SessionEngine):
 
     Sessions come from `FSPEndpoint.open_session`, `open_fsp_session`, `FSPListener.accept_session` and `serve_fsp`.
     What is sent travels in transmit transactions, octet streams with an end that the peer acknowledges as a
-    whole (gao-07 3.3, 8.4).  A session is used in one of three ways at a time:
+    whole (gao-07 3.4, 8.4).  A session is used in one of three ways at a time:
 
     * `send_transaction()` and `receive_transaction()`, or `async for transaction in session`;
     * `stream()`, one transaction each way;

@@ -67,8 +67,9 @@ class DecodedPacket:
         }
 
 
-_ABSENT_IF_ZERO = frozenset({"block_size", "serial"})
+_ABSENT_IF_ZERO = frozenset({"block_size", "listener", "serial", "window"})
 """Fields of a single revision."""
+_ZEROS = (0, bytes(4))
 _NAMES = {SinkParameter: "PEER_SUBNETS", Snack: "SELECTIVE_NACK", UnknownExtension: "UNKNOWN"}
 
 
@@ -77,7 +78,7 @@ def extension_as_dict(extension: Extension) -> dict[str, Any]:
     described: dict[str, Any] = {"type": _NAMES[type(extension)]}
     for item in dataclasses.fields(extension):
         value = getattr(extension, item.name)
-        if value is not None and (value or item.name not in _ABSENT_IF_ZERO):
+        if value is not None and (value not in _ZEROS or item.name not in _ABSENT_IF_ZERO):
             described[item.name] = _plain(value)
     return described
 

@@ -230,8 +230,13 @@ class Connection(Handshake):
         if self.state is State.PRE_CLOSED:
             return deadline
         if self.is_committing:
-            deadline = min(deadline, self.last_heard + self.revision.commit_abort)
+            deadline = min(deadline, self._commit_deadline)
         return min(deadline, self.last_heard + self.idle_timeout)
+
+    @property
+    def _commit_deadline(self) -> float:
+        """So long may nothing arrive while an acknowledgement is due; silence before that does not count."""
+        return max(self.last_heard, self._committing_since) + self.revision.commit_abort
 
     @property
     def idle_timeout(self) -> float:
@@ -248,7 +253,7 @@ class Connection(Handshake):
             return self._closed(now)
         if now >= self.last_heard + self.idle_timeout and self.state is not State.PRE_CLOSED:  # 12.5, M42
             return self._fail(Event.IDLE_TIMEOUT, FailureKind.IDLE_TIMEOUT, ResetReason.TIMED_OUT, now)
-        if self.is_committing and now >= self.last_heard + self.revision.commit_abort:  # 12.3, B7
+        if self.is_committing and now >= self._commit_deadline:  # 12.3, B7
             return self._fail(Event.COMMIT_TIMEOUT, FailureKind.COMMIT_TIMEOUT, ResetReason.TIMED_OUT, now)
         if now >= self._retransmission_deadline():
             self._expire(now)

@@ -22,7 +22,7 @@ class FailureKind(enum.Enum):
     IDLE_TIMEOUT = "nothing heard from the peer"
     """`Settings.idle_timeout` without an authentic packet (12.5, M42)."""
     KEY_EXHAUSTED = "the session key reached the end of its life"
-    """A MAC key was applied 2^30 times (12.6), or the out-of-band serials are used up (N4)."""
+    """A key was applied 2^30 times (12.6), or the out-of-band serials are used up (N4)."""
     FORGERIES = "too many packets failed their integrity check"
     """`Settings.forgery_budget` was spent (8.1, F7)."""
     UNSUPPORTED = "the peer used a feature that this end does not have"

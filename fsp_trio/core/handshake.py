@@ -192,7 +192,7 @@ class Handshake(Incoming):
     @property
     def preliminary(self) -> bool:
         """The packets of this state have no integrity check code, so they need the UDP checksum (M53)."""
-        return not self.has_windows
+        return not self.has_windows or len(self._reset_datagrams) > 1
 
     @property
     def is_established(self) -> bool:
@@ -217,6 +217,8 @@ class Handshake(Incoming):
         if isinstance(packet, AckInitConnect):
             return self._take_challenge_untrusted(packet, datagram[:4], source, now)
         if isinstance(packet, ConnectRequest):
+            if self.state is State.NON_EXISTENT:
+                return self._refuse_again_untrusted(packet, now)
             return self._take_repeated_request_untrusted(packet, datagram[:4], now)
         if op is Op.ACK_CONNECT_REQ:
             return self._take_acceptance_untrusted(datagram, source, now)
@@ -249,6 +251,12 @@ class Handshake(Incoming):
         self._connect_request = request
         self._send_handshake(Op.CONNECT_REQUEST, request, now)
         return None
+
+    def _refuse_again_untrusted(self, packet: ConnectRequest, now: float) -> None:
+        """The request of a connection that was reset in CHALLENGING: the initiator knows no numbers (4.9, M35)."""
+        if self._reset_datagrams and packet.cookie in self._reset_datagrams[-1]:
+            self._repeat_reset(-1, now)
+        return self.statistics.drop("state")
 
     def _take_repeated_request_untrusted(self, packet: ConnectRequest, source_ultid: bytes, now: float) -> None:
         """The initiator did not get our ACK_CONNECT_REQ: the same again (5.2, B4, M51, M53)."""
@@ -367,6 +375,8 @@ class Handshake(Incoming):
         """RESET by state (M35); in the handshake it must repeat what only the peer has seen."""
         init, request = self._init, self._connect_request
         if self.state is State.CHALLENGING and self._echoes(datagram, request):
+            if datagram[:ULTID_PAIR] != self._peer_ids:
+                return self.statistics.drop("source-ultid")  # M49
             return self._refused(datagram, now)
         if self.state is State.CONNECT_AFFIRMING:
             if datagram[:ULTID_PAIR] == self._peer_ids and self._echoes(datagram, request):

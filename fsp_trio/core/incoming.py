@@ -44,13 +44,15 @@ _PACKET_EVENTS = {
 class Incoming(Acknowledged):
     """Opens packets, puts them in order and lets the state machine have them."""
 
-    __slots__ = ("_limbo", "_new_key_heard", "_telling_flags", "undelivered")
+    __slots__ = ("_limbo", "_new_key_heard", "_news", "_telling_flags", "undelivered")
 
     def _start_incoming(self) -> None:
         revision = self.revision
         congestion = FLAG_ECE | FLAG_SRR if revision.tells_congestion else 0
         self._telling_flags = (FLAG_EOT | revision.unsupported_flags | congestion) << 24
         """Flags that mean something, as the fixed header has them."""
+        self._news = 0
+        """Packets that proved to be the peer's, and new."""
         self._limbo: list[tuple[bytes, Address, float]] = []
         self._new_key_heard = True
         """A packet under the newest installed key has arrived: CRC64 is over (M30)."""
@@ -65,14 +67,14 @@ class Incoming(Acknowledged):
         statistics = self.statistics
         statistics.packets_received += len(datagrams)
         statistics.octets_received += sum(map(len, datagrams))
-        heard = self.last_heard
+        before = self._news
         taken = 0
         if self.state in PEER_OPEN and source == self.remote and not self.received.early:
             taken = self._receive_run(datagrams, now)
         if taken < len(datagrams):
             for datagram in datagrams[taken:]:
                 self._receive_one_untrusted(datagram, source, now)
-        if congested and self.revision.tells_congestion and (self.last_heard != heard or taken):
+        if congested and self.revision.tells_congestion and (self._news != before or taken):
             self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
 
     def _receive_run(self, datagrams: Sequence[bytes], now: float) -> int:
@@ -158,7 +160,7 @@ class Incoming(Acknowledged):
             return self._receive_preliminary_untrusted(op, datagram, source, now)
         if self.state not in _SPEAKING:
             if self.state is State.NON_EXISTENT and self.failure is not None:
-                self._repeat_reset(now)
+                self._repeat_reset(0, now)
             return drop("state")
         if datagram[:ULTID_PAIR] != self._peer_ids:
             return drop("source-ultid")  # M49
@@ -194,6 +196,7 @@ class Incoming(Acknowledged):
 
     def _authentic(self, sn: int, serial: int, source: Address, flags: int, now: float, *, follows: bool) -> None:
         """A packet proved to be the peer's, and new: note when, from where, and its congestion flags."""
+        self._news += 1
         self.last_heard = max(self.last_heard, now)  # a packet kept unopened came earlier (F2)
         newest_sn, newest_serial = self._address_newest
         later = sub(sn, newest_sn)
@@ -383,7 +386,7 @@ class Incoming(Acknowledged):
             self._peer_open = False
         transition = self._happen(Event.RCV_RELEASE)
         if transition is not None and transition.reply is Reply.RELEASE:
-            self._emit(self._urgent, Op.RELEASE, FLAG_EOT, b"", now)
+            self._emit(self._urgent, Op.RELEASE, self.revision.release_flags, b"", now)
             self._farewell = self._urgent[-1]
         else:
             self._ack_now = transition is not None and transition.reply is Reply.ACK_FLUSH
@@ -518,11 +521,11 @@ class Incoming(Acknowledged):
         self._fail(Event.RCV_RESET, FailureKind.RESET_BY_PEER, reason, now)
         return None
 
-    def _repeat_reset(self, now: float) -> None:
+    def _repeat_reset(self, form: int, now: float) -> None:
         """A reset connection answers later packets with the same octets, at most once per round trip (M35)."""
         due = self._reset_repeated_at + self.rtt.rto
-        if self._reset_datagram and due <= now < self.tombstone_until:
-            self._urgent.append(self._reset_datagram)
+        if self._reset_datagrams and due <= now < self.tombstone_until:
+            self._urgent.append(self._reset_datagrams[form])
             self._reset_repeated_at = now
 
 

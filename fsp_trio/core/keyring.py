@@ -24,7 +24,7 @@ MAXIMUM_ERAS = 3
 class Secret:
     """What protects an era: CRC64, or a key that is never changed, or a chain of keys that follow each other."""
 
-    __slots__ = ("fixed", "mode", "reach", "rekey_after", "schedule", "uses", "wears")
+    __slots__ = ("fixed", "mode", "reach", "rekey_after", "schedule")
 
     def __init__(
         self, mode: str, fixed: Protection | None, schedule: Schedule | None, *, rekey_after: int, reach: int
@@ -35,9 +35,6 @@ class Secret:
         self.rekey_after = rekey_after
         self.reach = reach
         """Numbers in one direction that one key may come to serve; 0 where they do not make nonces."""
-        self.uses = 0
-        self.wears = fixed is not None and mode != "crc64"
-        """Its uses count (12.6): it is a key, and nothing replaces it."""
 
     @classmethod
     def constant(cls, protection: Protection, *, reach: int = 0) -> Secret:
@@ -58,11 +55,13 @@ class Secret:
 class Era:
     """The numbers of one direction from `first` on, under one secret."""
 
-    __slots__ = ("batches_before", "first", "secret")
+    __slots__ = ("_uses", "_worn_batch", "batches_before", "first", "secret")
 
     def __init__(self, first: int, secret: Secret) -> None:
         self.first = first
         self.secret = secret
+        self._worn_batch = 0
+        self._uses = 0
         self.batches_before = 0
         """Whole batches that lie before `first` since it was moved along."""
 
@@ -73,6 +72,19 @@ class Era:
             batches = (offset - FURTHEST_FIRST // 2) // self.secret.rekey_after
             self.first = self.first + batches * self.secret.rekey_after & MASK
             self.batches_before += batches
+
+    def wear(self, sn: int, uses: int) -> int:
+        """Count applications of the key of `sn`; how many that makes (12.6).  CRC64 has no key."""
+        secret = self.secret
+        if secret.mode == "crc64":
+            return 0
+        if secret.schedule is not None:
+            batch = self.batches_before + max(sub(sn, self.first), 0) // secret.rekey_after
+            if batch > self._worn_batch:
+                self._worn_batch = batch
+                self._uses = 0
+        self._uses += uses
+        return self._uses
 
     def batch(self, offset: int) -> tuple[Protection, int]:
         """The protection of the `offset`th number of the era, and how many numbers it serves from there on."""

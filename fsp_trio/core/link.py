@@ -57,7 +57,7 @@ class Link:
         "_last_serial",
         "_path",
         "_peer_ids",
-        "_reset_datagram",
+        "_reset_datagrams",
         "_reset_repeated_at",
         "_serial",
         "_serial_era",
@@ -138,7 +138,8 @@ class Link:
         """First in-band number that carries SRR, or NEXT; None when SRR is not set."""
         self._address_newest = (0, 0)
         self._urgent: list[bytes] = []
-        self._reset_datagram = b""
+        self._reset_datagrams: list[bytes] = []
+        """The RESET that was sent: with numbers first, and last the form that repeats the fields of a request."""
         self._reset_repeated_at = -math.inf
 
     def _set_remote_ultid(self, ultid: bytes) -> None:
@@ -200,16 +201,16 @@ class Link:
     @property
     def answers(self) -> bool:
         """It is over, but its peer may still have to hear of that: RESET once more (M35), or ACK_FLUSH (M41)."""
-        return self.state is State.CLOSED or bool(self._reset_datagram)
+        return self.state is State.CLOSED or bool(self._reset_datagrams)
 
     def _fail(self, event: Event, kind: FailureKind, reason: int, now: float) -> None:
         """The abrupt end (12.7): a RESET if the transition has one, and everything that is queued is dropped."""
         transition = self.revision.states.find(self.state, event)
         if transition is None:
             return
-        if transition.reply.value and not self._reset_datagram:
+        if transition.reply.value and not self._reset_datagrams:
             resets = self._make_resets(reason)
-            self._reset_datagram = resets[0]
+            self._reset_datagrams = resets
             self._urgent += resets
             self.statistics.count_sent(Op.RESET, len(resets))
             self._reset_repeated_at = now

@@ -42,6 +42,7 @@ class Outgoing(Link):
         "_blocked_until",
         "_close_at",
         "_committing",
+        "_committing_since",
         "_farewell",
         "_first_sends",
         "_heartbeat_at",
@@ -76,6 +77,8 @@ class Outgoing(Link):
         self._close_at = math.inf
         self._committing = 0
         """Ordinal of the application's transaction whose EoT awaits ACK_FLUSH; 0 for one of the protocol's own."""
+        self._committing_since = -math.inf
+        """When the packet left whose ACK_FLUSH is awaited (12.3)."""
         self._farewell = b""
         """The RELEASE that answered the peer's, where RELEASE is answered so (jason-00 8.2, A36)."""
         self._heartbeat_at = math.inf
@@ -267,15 +270,11 @@ class Outgoing(Link):
         statistics.payload_sent += octets - count * (NORMAL_HEADER + ULTID_PAIR)
 
     def _life_over(self, sn: int, uses: int, now: float) -> bool:
-        """Count applications of a key that is never changed; True, and the connection ended, past 12.6's limit.
+        """Count applications of a key; True, and the connection ended, past 12.6's limit.
 
-        A key of a chain is replaced long before (7.5); CRC64 has no key.
+        A key of a chain is replaced before (7.5), unless this end does little but acknowledge.
         """
-        secret = self.keyring.sending.era(sn).secret
-        if not secret.wears:
-            return False
-        secret.uses += uses
-        if secret.uses <= self.keyring.key_life:
+        if self.keyring.sending.era(sn).wear(sn, uses) <= self.keyring.key_life:
             return False
         self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
         return True
@@ -284,6 +283,7 @@ class Outgoing(Link):
         """The packet that ends a transaction has left: nothing follows before its ACK_FLUSH (2, 5.7)."""
         self._unflushed = block
         self._committing = ordinal
+        self._committing_since = block.sent_at
         secret = self._pending_secret
         if secret is not None and ordinal == self._switch_after:
             received = self.received
@@ -338,7 +338,7 @@ class Outgoing(Link):
         if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
             return
         self._happen(Event.SHUTDOWN)
-        self._emit(batch, Op.RELEASE, FLAG_EOT, b"", now)
+        self._emit(batch, Op.RELEASE, self.revision.release_flags, b"", now)
         self._unflushed = self.sent.blocks[-1]
         self._close_at = now + self.revision.shutdown_timeout
 

@@ -37,7 +37,7 @@ class Settings:
     rekey_after: int | None = None
     """Packets under one AEAD key in one direction; None for 2^29 (7.5).  The same at both ends, and only for tests."""
     key_life: int | None = None
-    """How often a MAC key may be applied before the session ends; None for 2^30 (12.6)."""
+    """How often one key may be applied before the session ends; None for 2^30 (12.6)."""
     forgery_budget: int = 2**32
     """Failed openings of packets of up to 2 KiB that one AEAD key bears (NIST SP 800-38D, appendix C)."""
 

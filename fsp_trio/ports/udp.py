@@ -17,7 +17,7 @@ import trio
 from . import _offload as offload
 from .base import Address, Batch, PortStatistics, count
 
-DEFAULT_PORT: Final = 18003  # gao-07 13.1
+DEFAULT_PORT: Final = 18003  # gao-07 15
 
 SEND_BUFFER: Final = 1 << 20
 RECEIVE_BUFFER: Final = 4 << 20

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fsp_trio.integrity.suite import IntegritySuite
 from fsp_trio.revisions.states import StateTable
 from fsp_trio.wire.codec import Codec
-from fsp_trio.wire.packets import Op
+from fsp_trio.wire.packets import FLAG_EOT, Op
 
 
 class RoundTripRule(enum.Enum):
@@ -47,6 +47,8 @@ class Revision:
     """A packet that does not end its transaction is full: short ones are refused or misunderstood."""
     bare_commit: Op = Op.NULCOMMIT
     """What ends a transaction without octets, and confirms a connection (6.5, 8.4.1)."""
+    release_flags: int = FLAG_EOT
+    """RELEASE ends a transaction, too (9.1, M37)."""
     acceptance_is_sealed: bool = True
     """ACK_CONNECT_REQ has an integrity check code, and not the time in its place (jason-00 5.5, A7)."""
     acceptance_ends: bool = False

@@ -32,6 +32,7 @@ JASON_00 = Revision(
     udp_port=18003,  # A2
     udp_checksum=True,  # A1: nothing else protects payload under CRC64 (6.1)
     bare_commit=Op.PERSIST,  # 4.5, A31, A34
+    release_flags=0,  # 7.5: the flag is not for RELEASE
     acceptance_is_sealed=False,  # 5.5, A7
     acceptance_ends=True,  # 3.9, A8
     keep_alive_names_sink=False,  # 9.1, A10

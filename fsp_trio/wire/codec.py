@@ -22,9 +22,12 @@ class Codec(Protocol):
 
     op_codes: Mapping[Op, int]
     ops: Mapping[int, Op]
-    unpack_head: Callable[[bytes, int], tuple[int, int, int, int, int, int]]
-    """(op code, major version, offset of the payload, flags << 24 | window, SN, expected SN or serial) of the fixed
-    header that begins at a position."""
+
+    @property
+    def unpack_head(self) -> Callable[[bytes, int], tuple[int, int, int, int, int, int]]:
+        """(op code, major version, offset of the payload, flags << 24 | window, SN, expected SN or serial) of the
+        fixed header that begins at a position."""
+        ...
 
     # parts, for packets that are sealed or about to be
 

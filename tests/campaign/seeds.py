@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import Literal
 
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
@@ -104,11 +105,8 @@ def size_of(rng: random.Random) -> int:
 
 def key_of(rng: random.Random, revision: Revision) -> Key:
     """Material and a mode that the revision takes."""
-    material, mode, bits = (
-        rng.randbytes(rng.choice([16, 32, 100])),
-        rng.choice(["aead", "aead", "mac"]),
-        rng.choice([128, 256]),
-    )
+    modes: list[Literal["aead", "mac"]] = ["aead", "aead", "mac"]
+    material, mode, bits = rng.randbytes(rng.choice([16, 32, 100])), rng.choice(modes), rng.choice([128, 256])
     if mode == "mac":
         material = material[:64]
     elif not takes(revision, material, bits):
