@@ -191,8 +191,11 @@ class Handshake(Incoming):
 
     @property
     def preliminary(self) -> bool:
-        """The packets of this state have no integrity check code, so they need the UDP checksum (M53)."""
-        return not self.has_windows or len(self._reset_datagrams) > 1
+        """The packets of this state have no integrity check code, so they need the UDP checksum (M53).
+
+        In revisions whose check code does not cover everything all do.
+        """
+        return not self.has_windows or len(self._reset_datagrams) > 1 or self.revision.udp_checksum is True
 
     @property
     def is_established(self) -> bool:

@@ -79,7 +79,7 @@ class PairMaker:
 def _clogged(sender: FSPSession, receiver: FSPSession) -> bool:
     """The buffers of both are full and the sender knows it: only reading can change that."""
     sending, receiving = sender._connection, receiver._connection
-    full = sending.unacknowledged >= sending.settings.send_buffer and receiving.received.window == 0
+    full = sending.buffered >= sending.settings.send_buffer and receiving.received.window == 0
     return full and sending.sent.una == receiving.received.expected
 
 
@@ -90,14 +90,15 @@ async def open_pair_maker(
     settings: Settings | None = None,
     addresses: tuple[Address, Address] = (("client", 1), ("server", 2)),
     ports: tuple[Port, Port] | None = None,
+    revision: str = "gao-07",
     seed: int = 0,
 ) -> AsyncGenerator[PairMaker, None]:
     """Two endpoints, one of which listens, as an asynchronous context manager.
 
     `network`: where they are, at the two `addresses`; a perfect one of the function's own if None.  `ports`: two
-    ports to use, and close, instead, real ones for example.  `settings`: of both endpoints.  Everything
-    random in the two endpoints comes from `seed`, and the time in their packets from trio's clock, so that runs
-    repeat exactly over a simulated network.  Exceptions of the block come out as themselves.
+    ports to use, and close, instead, real ones for example.  `settings` and `revision`: of both endpoints.
+    Everything random in the two endpoints comes from `seed`, and the time in their packets from trio's clock, so
+    that runs repeat exactly over a simulated network.  Exceptions of the block come out as themselves.
     """
     with unwrapped():
         async with AsyncExitStack() as stack:
@@ -110,6 +111,7 @@ async def open_pair_maker(
                     open_fsp_endpoint(
                         transport=port,
                         settings=settings,
+                        revision=revision,
                         unix_time=_virtual_microseconds,
                         random=random.Random(f"{seed} {number}").randbytes,  # noqa: S311 - repeatable on purpose
                     )
@@ -126,29 +128,37 @@ def _virtual_microseconds() -> int:
 
 @asynccontextmanager
 async def session_pair(
-    network: SimulatedNetwork | None = None, *, settings: Settings | None = None, seed: int = 0
+    network: SimulatedNetwork | None = None,
+    *,
+    settings: Settings | None = None,
+    revision: str = "gao-07",
+    seed: int = 0,
 ) -> AsyncGenerator[tuple[FSPSession, FSPSession], None]:
     """Two connected sessions, the opened one first, as an asynchronous context manager; see `open_pair_maker`.
 
     At its end they are reset unless they were closed.
     """
-    async with open_pair_maker(network, settings=settings, seed=seed) as maker:
+    async with open_pair_maker(network, settings=settings, revision=revision, seed=seed) as maker:
         yield await maker.sessions()
 
 
 @asynccontextmanager
 async def stream_pair(
-    network: SimulatedNetwork | None = None, *, settings: Settings | None = None, seed: int = 0
+    network: SimulatedNetwork | None = None,
+    *,
+    settings: Settings | None = None,
+    revision: str = "gao-07",
+    seed: int = 0,
 ) -> AsyncGenerator[tuple[FSPStream, FSPStream], None]:
     """Two connected streams; otherwise as `session_pair`."""
-    async with open_pair_maker(network, settings=settings, seed=seed) as maker:
+    async with open_pair_maker(network, settings=settings, revision=revision, seed=seed) as maker:
         yield await maker.streams()
 
 
 @asynccontextmanager
 async def clogged_stream_pair(
-    network: SimulatedNetwork | None = None, *, seed: int = 0
+    network: SimulatedNetwork | None = None, *, revision: str = "gao-07", seed: int = 0
 ) -> AsyncGenerator[tuple[FSPStream, FSPStream], None]:
     """Two connected streams on which sending blocks, both ways, until the other end receives."""
-    async with open_pair_maker(network, settings=CLOGGABLE, seed=seed) as maker:
+    async with open_pair_maker(network, settings=CLOGGABLE, revision=revision, seed=seed) as maker:
         yield await maker.clogged_streams()
