@@ -103,7 +103,7 @@ async def test_reference_2020_needs_words_to_take_a_key(autojump_clock: MockCloc
     async with session_pair(revision="reference-2020") as (a, _):
         for mode in ("aead", "mac"):
             with pytest.raises(KeyInstallationError, match="repeats nonces"):
-                a.install_key(bytes(16), key_bits=128, mode=mode)  # type: ignore[arg-type]
+                a.install_key(bytes(16), key_bits=128, mode=mode)
         assert a.protection == "crc64"
         a.install_key(bytes(16), key_bits=128, accept_repeated_nonces=True)
         assert a.protection == "aead"
