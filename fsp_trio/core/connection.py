@@ -153,6 +153,8 @@ class Connection(Handshake):
                 secret = Secret.constant(schedule.batch(1), reach=self.keyring.key_life)
             else:
                 secret = Secret.chain(schedule, self.settings.rekey_after or rekey_after)
+            if self.revision.repeats_nonces:
+                secret.reach = 0  # no numbers could make it better, and its peers do not choose theirs with care
         elif mode == "mac":
             secret = Secret.constant(integrity.mac(ikm))
         else:
