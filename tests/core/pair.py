@@ -14,7 +14,7 @@ from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.responder import ConnectionRequest, Responder
 from fsp_trio.core.settings import Settings
-from fsp_trio.revisions import GAO_07
+from fsp_trio.revisions import GAO_07, Revision
 
 LISTENER = bytes.fromhex("00004653")
 CLIENT_ULTID = bytes.fromhex("c11e4701")
@@ -90,6 +90,7 @@ class Pair:
         server_settings: Settings | None = None,
         welcome: bytes = b"",
         delay: float = 0.01,
+        revision: Revision = GAO_07,
         seed: int = 1,
     ) -> Pair:
         """A client that has just begun to connect; the same seed gives the same octets."""
@@ -98,7 +99,7 @@ class Pair:
         clock = Clock()
         octets = random.Random(seed).randbytes
         client = Connection.initiate(
-            GAO_07,
+            revision,
             settings,
             local_ultid=CLIENT_ULTID,
             listener_ultid=LISTENER,
@@ -111,7 +112,7 @@ class Pair:
 
         def accept(request: ConnectionRequest, now: float) -> Connection:
             return Connection.accept(
-                GAO_07,
+                revision,
                 server_settings,
                 request,
                 welcome=welcome,
@@ -120,7 +121,7 @@ class Pair:
                 random=octets,
             )
 
-        responder = Responder(GAO_07, server_settings, LISTENER, random=octets)
+        responder = Responder(revision, server_settings, LISTENER, random=octets)
         return cls(client, None, clock, delay=delay, responder=responder, accept=accept)
 
     @property
