@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fsp_trio.core.connection import Connection
+from fsp_trio.revisions import GAO_07, Revision
 from fsp_trio.wire.packets import Normal, Op, Packet
 from fsp_trio.wire.serial import sub
 
@@ -81,10 +82,10 @@ def _is_repeat(packet: Packet, known: int) -> bool:
     return sub(packet.sn, known) < 0
 
 
-def closable(side: Side, mode: Mode) -> Situation:
+def closable(side: Side, mode: Mode, revision: Revision = GAO_07) -> Situation:
     """Both have sent and committed something, both have read it; under a key if `mode` says so."""
-    pair = Pair.connecting()
-    situation = Situation(pair, Wiretap(pair, KEY), side)
+    pair = Pair.connecting(revision=revision)
+    situation = Situation(pair, Wiretap(pair, KEY, revision), side)
     pair.run_until(lambda: pair.has_server and pair.server.state.name == "CLOSABLE")
     pair.run_for(QUIET)
     if mode == "aead":
@@ -106,15 +107,20 @@ def closable(side: Side, mode: Mode) -> Situation:
     return situation
 
 
+def first_words(end: Connection) -> bytes:
+    """Enough to be sent at once."""
+    return b"first words" if not end.revision.whole_blocks else b"first words".ljust(end.payload_limit + 1)
+
+
 def _peer_speaks(situation: Situation) -> None:
-    situation.peer.send(b"first words")
+    situation.peer.send(first_words(situation.peer))
     situation.settle()
     situation.read_all()
     situation.settle()
 
 
 def _speak(situation: Situation) -> None:
-    situation.subject.send(b"first words")
+    situation.subject.send(first_words(situation.subject))
     situation.settle()
 
 
@@ -184,8 +190,8 @@ CONNECTED: dict[str, Callable[[Situation], None]] = {
 """Ways to the states after the handshake; the name is the state's up to a comma."""
 
 
-def situation_in(way: str, side: Side, mode: Mode) -> Situation:
-    situation = closable(side, mode)
+def situation_in(way: str, side: Side, mode: Mode, revision: Revision = GAO_07) -> Situation:
+    situation = closable(side, mode, revision)
     CONNECTED[way](situation)
     assert situation.subject.state.name == way.partition(",")[0], situation.pair.describe()
     return situation
@@ -216,10 +222,10 @@ def affirming_client(*, payload: bytes = b"", commit: bool = False) -> Situation
     return situation
 
 
-def challenging_server(welcome: bytes = b"") -> Situation:
+def challenging_server(welcome: bytes = b"", revision: Revision = GAO_07) -> Situation:
     """A server whose ACK_CONNECT_REQ is lost."""
-    pair = Pair.connecting(welcome=welcome)
-    situation = Situation(pair, Wiretap(pair), Side.SERVER)
+    pair = Pair.connecting(welcome=welcome, revision=revision)
+    situation = Situation(pair, Wiretap(pair, revision=revision), Side.SERVER)
     pair.run_until(lambda: pair.has_server)
     pair.drop_from(Side.SERVER)
     pair.drop_under_way()

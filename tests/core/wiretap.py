@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fsp_trio.integrity import AeadSchedule, Crc64Protection
 from fsp_trio.integrity.protection import Protection
+from fsp_trio.revisions import GAO_07, Revision
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.gao import GaoCodec
 from fsp_trio.wire.packets import (
@@ -19,6 +19,7 @@ from fsp_trio.wire.packets import (
     Reset,
     Snack,
 )
+from fsp_trio.wire.reference import ReferenceCodec
 from fsp_trio.wire.serial import add, sub
 
 from .pair import Flight, Pair, Side
@@ -26,6 +27,13 @@ from .pair import Flight, Pair, Side
 # 4.4.1, written down a second time
 NUMBERS = {op: number for number, op in enumerate(Op, start=1)}
 CODEC = GaoCodec(NUMBERS, {ExtensionKind.PEER_SUBNETS: 17, ExtensionKind.SELECTIVE_NACK: 18})
+# and those of the author's program
+_ORDER = (*list(Op)[:6], Op.PURE_DATA, Op.PERSIST, Op.ACK_FLUSH, Op.RELEASE, Op.MULTIPLY, Op.KEEP_ALIVE)
+REFERENCE_CODEC = ReferenceCodec(
+    {op: number for number, op in enumerate(_ORDER, start=1)},
+    {ExtensionKind.PEER_SUBNETS: 16, ExtensionKind.SELECTIVE_NACK: 17},
+)
+CODECS: dict[str, GaoCodec] = {"gao-07": CODEC, "reference-2020": REFERENCE_CODEC}
 OUT_OF_BAND = frozenset({Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY})
 WINDOW = 64
 NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
@@ -47,10 +55,12 @@ class Speaker:
 class Wiretap:
     """Follows the record of a pair; `key` is the key material that both ends install, if any."""
 
-    def __init__(self, pair: Pair, key: bytes = b"") -> None:
+    def __init__(self, pair: Pair, key: bytes = b"", revision: Revision = GAO_07) -> None:
         self._pair = pair
         self._read = 0
-        self._keys: list[Protection] = [AeadSchedule(key, 256).batch(1)] if key else []
+        self.codec = CODECS[revision.name]
+        self._integrity = revision.integrity
+        self._keys: list[Protection] = [self._integrity.aead(key, 256).batch(1)] if key else []
         self.init_connect: InitConnect | None = None
         self.challenge: AckInitConnect | None = None
         self.request: ConnectRequest | None = None
@@ -93,8 +103,8 @@ class Wiretap:
         )
         self.request = request
         self.crc64 = {
-            Side.CLIENT: Crc64Protection(client, server, *proof),
-            Side.SERVER: Crc64Protection(server, client, *proof),
+            Side.CLIENT: self._integrity.crc64(client, server, *proof),
+            Side.SERVER: self._integrity.crc64(server, client, *proof),
         }
         self.speakers = {
             Side.CLIENT: Speaker(client, next_sn=request.initial_sn),
@@ -122,14 +132,14 @@ class Wiretap:
     def open(self, sender: Side, datagram: bytes) -> Packet:
         """The packet in plaintext; AssertionError if no key fits."""
         packet = datagram[ULTID_PAIR:]
-        op = CODEC.ops[packet[0]]
+        op = self.codec.ops[packet[0]]
         if op in (Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST, Op.RESET):
-            return CODEC.decode(packet)
+            return self.codec.decode(packet)
         for protection in (*self._keys, self.crc64[sender.other]):
             body = protection.open(datagram, op in OUT_OF_BAND)
             if body is not None:
                 self.encrypted = self.encrypted or protection.mode != "crc64"
-                return CODEC.decode(packet[:NORMAL_HEADER] + body)
+                return self.codec.decode(packet[:NORMAL_HEADER] + body)
         raise AssertionError(f"{op.name} of the {sender.value} opens with no key")
 
     def protection_of(self, sender: Side) -> Protection:
@@ -151,7 +161,7 @@ class Wiretap:
         source: bytes | None = None,
     ) -> bytes:
         """The datagram of a normal packet, sealed; `expected` is the serial of one that is out of band."""
-        head = CODEC.head(NUMBERS[op], NORMAL_HEADER + len(chain), flags, window, sn, expected)
+        head = self.codec.head(self.codec.op_codes[op], NORMAL_HEADER + len(chain), flags, window, sn, expected)
         ids = (source or self.speakers[sender].ultid) + self.speakers[sender.other].ultid
         seal = (protection or self.protection_of(sender)).seal
         return seal(ids, head, chain + payload, op in OUT_OF_BAND)
@@ -160,7 +170,6 @@ class Wiretap:
         self, sender: Side, *, sn: int, expected: int, reason: int = 1, protection: Protection | None = None
     ) -> bytes:
         """RESET on an established connection: its ICC is one of an in-band packet (4.9, G15)."""
-        numbers = sn.to_bytes(4, "big") + expected.to_bytes(4, "big")
-        head = CODEC.encode(Reset(reason, numbers, bytes(8)))[:16]
+        head = self.codec.reset_head(reason, WINDOW, sn, expected)
         ids = self.speakers[sender].ultid + self.speakers[sender.other].ultid
         return (protection or self.protection_of(sender)).seal(ids, head, b"")
