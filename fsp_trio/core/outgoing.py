@@ -17,6 +17,7 @@ from fsp_trio.revisions.states import (
     OWN_COMMITTING,
     OWN_OPEN,
     Event,
+    Reply,
     State,
 )
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
@@ -79,8 +80,9 @@ class Outgoing(Link):
         """Ordinal of the application's transaction whose EoT awaits ACK_FLUSH; 0 for one of the protocol's own."""
         self._committing_since = -math.inf
         """When the packet left whose ACK_FLUSH is awaited (12.3)."""
-        self._farewell = b""
-        """The RELEASE that answered the peer's, where RELEASE is answered so (jason-00 8.2, A36)."""
+        farewell = self.revision.states.find(State.CLOSED, Event.RCV_RELEASE)
+        self._farewell = b"" if farewell is not None and farewell.reply is Reply.RELEASE else None
+        """The RELEASE that answered the peer's, if one did; None where ACK_FLUSH answers (jason-00 8.2, A36)."""
         self._heartbeat_at = math.inf
         self._last_acknowledged_at = now
         self._old_key_answer = False
@@ -438,9 +440,10 @@ class Outgoing(Link):
         self._ack_now = False
         self._snack_at = math.inf
         self._snack_sent_at = now
-        if self._farewell:
-            batch.append(self._farewell)
-            self.statistics.retransmissions += 1
+        if self.state is State.CLOSED and self._farewell is not None:
+            if self._farewell:
+                batch.append(self._farewell)
+                self.statistics.retransmissions += 1
             return
         if self._serial >= LAST_SERIAL:
             self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)

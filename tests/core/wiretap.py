@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from fsp_trio.integrity.protection import Protection
 from fsp_trio.revisions import GAO_07, Revision
-from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
+from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR, Codec
 from fsp_trio.wire.gao import GaoCodec
+from fsp_trio.wire.jason import JasonCodec
 from fsp_trio.wire.packets import (
     AckInitConnect,
     ConnectRequest,
@@ -33,7 +34,12 @@ REFERENCE_CODEC = ReferenceCodec(
     {op: number for number, op in enumerate(_ORDER, start=1)},
     {ExtensionKind.PEER_SUBNETS: 16, ExtensionKind.SELECTIVE_NACK: 17},
 )
-CODECS: dict[str, GaoCodec] = {"gao-07": CODEC, "reference-2020": REFERENCE_CODEC}
+# jason-00 3.3
+JASON_CODEC = JasonCodec(
+    {op: number for op, number in NUMBERS.items() if op not in (Op.NULCOMMIT, Op.PERSIST)} | {Op.PERSIST: 6},
+    {ExtensionKind.PEER_SUBNETS: 17, ExtensionKind.SELECTIVE_NACK: 18},
+)
+CODECS: dict[str, Codec] = {"gao-07": CODEC, "reference-2020": REFERENCE_CODEC, "jason-00": JASON_CODEC}
 OUT_OF_BAND = frozenset({Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY})
 WINDOW = 64
 NO_PREFIXES = (bytes(8), bytes(8), bytes(8), bytes(8))
@@ -60,6 +66,7 @@ class Wiretap:
         self._read = 0
         self.codec = CODECS[revision.name]
         self._integrity = revision.integrity
+        self._sealed_acceptance = revision.acceptance_is_sealed
         self._keys: list[Protection] = [self._integrity.aead(key, 256).batch(1)] if key else []
         self.init_connect: InitConnect | None = None
         self.challenge: AckInitConnect | None = None
@@ -114,10 +121,11 @@ class Wiretap:
     def _note(self, side: Side, packet: Normal) -> None:
         speaker = self.speakers[side]
         if packet.op in OUT_OF_BAND:
-            if sub(packet.expected, speaker.serial) > 0:
-                speaker.serial = packet.expected
-            snacks = [extension for extension in packet.extensions if isinstance(extension, Snack)]
-            expected = snacks[0].expected_sn
+            snack = self.codec.acknowledged_by(packet.extensions, packet.expected)
+            serial = snack.serial or packet.expected
+            if sub(serial, speaker.serial) > 0:
+                speaker.serial = serial
+            expected = snack.expected_sn
         else:
             expected = packet.expected
             if not speaker.heard or sub(packet.sn, speaker.next_sn) >= 0:
@@ -132,8 +140,10 @@ class Wiretap:
     def open(self, sender: Side, datagram: bytes) -> Packet:
         """The packet in plaintext; AssertionError if no key fits."""
         packet = datagram[ULTID_PAIR:]
-        op = self.codec.ops[packet[0]]
+        op = self.codec.ops[self.codec.unpack_head(packet, 0)[0]]
         if op in (Op.INIT_CONNECT, Op.ACK_INIT_CONNECT, Op.CONNECT_REQUEST, Op.RESET):
+            return self.codec.decode(packet)
+        if op is Op.ACK_CONNECT_REQ and not self._sealed_acceptance:
             return self.codec.decode(packet)
         for protection in (*self._keys, self.crc64[sender.other]):
             body = protection.open(datagram, op in OUT_OF_BAND)
@@ -156,12 +166,15 @@ class Wiretap:
         flags: int = 0,
         window: int = WINDOW,
         chain: bytes = b"",
+        snack: Snack | None = None,
         payload: bytes = b"",
         protection: Protection | None = None,
         source: bytes | None = None,
     ) -> bytes:
         """The datagram of a normal packet, sealed; `expected` is the serial of one that is out of band."""
         head = self.codec.head(self.codec.op_codes[op], NORMAL_HEADER + len(chain), flags, window, sn, expected)
+        if snack is not None:
+            head, chain = self.codec.acknowledgement(op, flags, window, sn, snack, expected, None)
         ids = (source or self.speakers[sender].ultid) + self.speakers[sender.other].ultid
         seal = (protection or self.protection_of(sender)).seal
         return seal(ids, head, chain + payload, op in OUT_OF_BAND)

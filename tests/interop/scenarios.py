@@ -22,6 +22,9 @@ WELCOME: Final = "welcome text"
 PATIENCE: Final = 60.0
 """Seconds for a whole run: the program repeats nothing sooner than a second after it was sent."""
 SETTLE: Final = 0.3
+GRAVE: Final = 8.0
+"""Seconds for which a closed session can still answer a RELEASE whose answer was lost: nobody does it for a process
+that has ended."""
 SILENCE: Final = 2.0
 """Seconds after which a connection that nobody answers is given up here."""
 
@@ -239,3 +242,5 @@ async def play(scenario: Scenario, role: str, peer: str, ready: Callable[[], Non
                 _initiate(endpoint, scenario, peer) if role == "initiator" else _respond(endpoint, scenario, ready)
             )
             await part
+            if scenario.one_lost_in:
+                await trio.sleep(GRAVE)

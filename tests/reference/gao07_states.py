@@ -77,6 +77,7 @@ class Reaction(enum.StrEnum):
     ACK_FLUSH = "ACK_FLUSH"
     SNACK = "SNACK"  # a KEEP_ALIVE with SNACK, at once or within a round trip (8.5.2)
     RESET = "RESET"
+    RELEASE = "RELEASE"  # jason-00 alone answers so
     ACK_INIT_CONNECT = "ACK_INIT_CONNECT"
     CONNECT_REQUEST = "CONNECT_REQUEST"
     ACK_CONNECT_REQ = "ACK_CONNECT_REQ"
