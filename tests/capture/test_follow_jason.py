@@ -1,0 +1,44 @@
+"""Following connections of jason-00, which has nobody's captures: the check code in the middle, headers in clear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fsp_trio.core.settings import Settings
+from fsp_trio.core.timers import Timers
+from fsp_trio.revisions import JASON_00
+from tests.core.pair import Pair, Side
+from tests.core.talk import drain, transfer
+
+from .following import HANDSHAKE, entry, follow, modes, of, said
+from .writing import recorded
+
+KEY = bytes(range(32))
+DATA = bytes(range(256)) * 20
+ANSWER = b"an answer " * 300
+
+
+@pytest.mark.parametrize("mode", ["crc64", "mac", "gcm"])
+def test_a_connection_from_its_first_packet_to_its_last(mode: str) -> None:
+    pair = Pair.connecting(revision=JASON_00, settings=Settings(timers=Timers.responsive()), welcome=b"welcome")
+    pair.run_until(lambda: pair.has_server and pair.server.is_established)
+    pair.run_for(1.0)
+    assert drain(pair.client) == [b"welcome"]
+    logged = []
+    if mode != "crc64":
+        for end in (pair.client, pair.server):
+            end.install_key(KEY, mode="mac" if mode == "mac" else "aead")
+        logged = [replace(entry(pair, KEY, mode=mode), revision="jason-00")]
+    transfer(pair, Side.CLIENT, DATA)
+    transfer(pair, Side.SERVER, ANSWER)
+    pair.client.shutdown(pair.clock.now)
+    pair.run_for(2.0)
+    told = follow(recorded(pair), logged)
+    unsealed = HANDSHAKE | {"ACK_CONNECT_REQ"}  # which has the time in place of a code (A7)
+    assert all(packet.icc_ok is (None if packet.opcode in unsealed else True) for packet in told)
+    assert mode in modes(told)
+    assert said(told, of(pair, Side.CLIENT)) == DATA
+    assert said(told, of(pair, Side.SERVER)) == b"welcome" + ANSWER
+    assert [packet.opcode for packet in told].count("RELEASE") >= 2
