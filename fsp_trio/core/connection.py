@@ -1,4 +1,4 @@
-"""Sixth layer of a connection: the application's side, and time."""
+"""Seventh layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 

@@ -152,7 +152,8 @@ def _shut_requested(situation: Situation) -> None:
 
 def _pre_closed(situation: Situation) -> None:
     situation.silence_peer()
-    situation.pair.drop_from(situation.side)
+    if situation.subject._farewell is not None:  # the peer would answer with a packet that takes a number
+        situation.pair.drop_from(situation.side)
     situation.subject.shutdown(situation.pair.clock.now)
     situation.settle()
 
