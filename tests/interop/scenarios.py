@@ -22,7 +22,7 @@ WELCOME: Final = "welcome text"
 PATIENCE: Final = 60.0
 """Seconds for a whole run: the program repeats nothing sooner than a second after it was sent."""
 SETTLE: Final = 0.3
-GRAVE: Final = 8.0
+GRAVE: Final = 3.0
 """Seconds for which a closed session can still answer a RELEASE whose answer was lost: nobody does it for a process
 that has ended."""
 SILENCE: Final = 2.0
