@@ -158,11 +158,10 @@ class Incoming(Authentic):
         window = flags_window & 0xFFFFFF
         try:
             codec.check_shape(op_code, offset, flags, len(datagram) - ULTID_PAIR - offset)
-            if op in _OUT_OF_BAND:
-                serial = codec.serial(datagram)
+            serial = codec.serial(datagram) if op in _OUT_OF_BAND else None
         except MalformedPacket as malformed:
             return drop(malformed.reason)
-        if op in _OUT_OF_BAND:
+        if serial is not None:
             self._receive_out_of_band_untrusted(
                 op, datagram, source, now, flags=flags, window=window, sn=sn, expected=expected, serial=serial
             )

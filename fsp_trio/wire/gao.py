@@ -48,7 +48,6 @@ class GaoCodec:
         self.unpack_head: Callable[[bytes, int], tuple[int, int, int, int, int, int]] = _HEAD.unpack_from
         self._shapes = {code: SHAPES[op] for op, code in op_codes.items()}
         self._extensions = ExtensionCodec(extension_codes)
-        self.extensions: Callable[[bytes], tuple[Extension, ...]] = self._extensions.decode
         self.snack: Callable[[Snack], bytes] = self._extensions.snack
         self.sink_parameter: Callable[[SinkParameter], bytes] = self._extensions.sink_parameter
 
@@ -64,6 +63,10 @@ class GaoCodec:
         if shape is None:
             raise MalformedPacket("op-code")
         shape.check(offset, flags, payload_length)
+
+    def extensions(self, headers: bytes) -> tuple[Extension, ...]:
+        """The extension headers between fixed header and payload, opened (4.4)."""
+        return self._extensions.decode(headers)
 
     def check_extensions(self, op_code: int, extensions: tuple[Extension, ...]) -> None:
         """Raise MalformedPacket unless the extension headers that such a packet must have are there (M4)."""
