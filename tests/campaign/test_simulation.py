@@ -46,4 +46,5 @@ def test_campaign(block: int, revision: str) -> None:
         return Simulation(seed, get(revision))
 
     outcomes = Counter(run_seed(seed, make).outcome for seed in range(block, block + BLOCK))
-    assert outcomes["confirmed"] >= BLOCK * 0.9, outcomes
+    # jason-00 has round trips with the peer's waiting in them, hence fewer repeats of RELEASE in the minute that it has
+    assert outcomes["confirmed"] >= BLOCK * (0.8 if revision == "jason-00" else 0.9), outcomes
