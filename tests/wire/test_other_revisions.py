@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import pytest
 from hypothesis import given, settings
@@ -153,3 +154,43 @@ def test_reasons_of_resets(revision: Revision) -> None:
     assert codec.reset_reason(established) == (0 if revision is REFERENCE_2020 else 9)
     with pytest.raises(MalformedPacket):
         codec.reset_reason(established + b"x")
+
+
+def changed(packet: Packet, **fields: object) -> Packet:
+    return dataclasses.replace(packet, **fields)  # type: ignore[arg-type]
+
+
+JASON_NORMAL = Normal(Op.PERSIST, 0, 100, 1, 2, b"the code", (), b"payload")
+JASON_SINK = JASON_00.codec.handshake_sink(LISTENER, 4, 512)
+UNWRITABLE = [
+    changed(JASON_NORMAL, window=2**24),
+    changed(JASON_NORMAL, sn=2**32),
+    changed(JASON_NORMAL, extensions=(changed(JASON_SINK, window=2**24),)),  # type: ignore[arg-type]
+    changed(JASON_NORMAL, extensions=(JASON_SINK, JASON_SINK)),
+    changed(JASON_NORMAL, extensions=(UnknownExtension(17, 0, b"four"),)),
+    changed(JASON_NORMAL, extensions=(UnknownExtension(18, 0, b"four"),)),
+]
+
+
+@pytest.mark.parametrize("packet", UNWRITABLE)
+def test_what_jason_cannot_say(packet: Packet) -> None:
+    """Fields that do not fit, headers that come twice, and what would be read as something else."""
+    with pytest.raises(MalformedPacket):
+        JASON_00.codec.encode(packet)
+
+
+def test_an_acknowledgement_needs_its_snack() -> None:
+    for revision in OTHERS:
+        with pytest.raises(MalformedPacket):
+            revision.codec.acknowledged_by((revision.codec.handshake_sink(LISTENER, 4, 512),), 1)
+
+
+def test_the_sink_of_a_request_is_nothing_else() -> None:
+    octets = JASON_00.codec.encode(handshake(JASON_00)[2])
+    with pytest.raises(MalformedPacket, match="sink-parameter"):
+        JASON_00.codec.decode(octets[:87] + bytes([200]) + octets[88:])
+
+
+def test_reference_has_a_sink_in_its_challenge() -> None:
+    with pytest.raises(MalformedPacket, match="sink-parameter"):
+        REFERENCE_2020.codec.encode(AckInitConnect(bytes(4), bytes(8), bytes(8), None))
