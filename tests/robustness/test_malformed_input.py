@@ -48,4 +48,5 @@ async def test_through_the_socket() -> None:
         sent = await arena.flood_through_socket(3_000)
         arena.check()
         lost = sent - arena.from_socket()
-        assert 0 <= lost <= sent // 100, "by the system"
+        # a peer of whoever had the port before may have something to say, too
+        assert -3 <= lost <= sent // 100, "by the system"
