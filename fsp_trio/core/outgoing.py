@@ -49,6 +49,7 @@ class Outgoing(Link):
         "_heartbeat_at",
         "_interval_start",
         "_last_acknowledged_at",
+        "_last_asked_at",
         "_old_key_answer",
         "_ordinal",
         "_own_open",
@@ -85,6 +86,8 @@ class Outgoing(Link):
         """The RELEASE that answered the peer's, if one did; None where ACK_FLUSH answers (jason-00 8.2, A36)."""
         self._heartbeat_at = math.inf
         self._last_acknowledged_at = now
+        self._last_asked_at = -math.inf
+        """When the retransmission timer last expired without a sign of the peer."""
         self._old_key_answer = False
         self._ordinal = 0
         self._own_open = False
@@ -181,7 +184,7 @@ class Outgoing(Link):
                 return 1
             self._wait_until(now + self.macroflow.wait(size))
             return 0
-        return min(room, allowance)
+        return min(room, allowance, self.revision.most_outstanding - len(sent.blocks))
 
     def _admitted_to_shut_window(self, now: float) -> int:
         """One packet in a retransmission time-out, if nothing is in flight (8.6, M8)."""
@@ -375,13 +378,18 @@ class Outgoing(Link):
     def _expire(self, now: float) -> None:
         """The retransmission timer expired."""
         due = self._due(now)
+        first = due[0]
         for block in due:
             if block.in_flight:
                 block.in_flight = False
                 self.macroflow.forgotten(len(block.datagram))
-        if self.last_heard < due[0].sent_at:
-            self.macroflow.timed_out(due[0].sent_at, now)
-        self.rtt.back_off()
+        if first.sent_at >= self._last_asked_at:  # else it waited for the answer to what was asked before
+            self.rtt.back_off()
+        if self.last_heard < first.sent_at:
+            if self.last_heard >= self._last_asked_at:  # else it is the same silence (RFC 5681, 3.1)
+                self.macroflow.timed_out(first.sent_at, now)
+            self._last_asked_at = now
+            del due[1:]  # one packet asks for all whether somebody is there (RFC 5681, 5)
         self._repeats = due
 
     def _repeat(self, batch: list[bytes], now: float) -> None:

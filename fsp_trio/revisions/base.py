@@ -43,6 +43,8 @@ class Revision:
     """True where every datagram has the UDP checksum; None where it is off if that costs nothing (4.1, G19)."""
     max_payload: int = 65_000
     """Octets of payload that a block holds at the most."""
+    most_outstanding: int = 2**30
+    """Packets that may be unacknowledged at once, whatever windows admit."""
     whole_blocks: bool = False
     """A packet that does not end its transaction is full: short ones are refused or misunderstood."""
     bare_commit: Op = Op.NULCOMMIT

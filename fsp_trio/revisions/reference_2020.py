@@ -34,6 +34,7 @@ REFERENCE_2020 = Revision(
     reply_port=18003,
     udp_checksum=True,
     max_payload=512,
+    most_outstanding=96,
     whole_blocks=True,
     tells_congestion=False,
     unsupported_flags=FLAG_MIND | FLAG_CPR,

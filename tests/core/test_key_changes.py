@@ -208,16 +208,18 @@ def test_nothing_follows_a_reset() -> None:
     pair = established(RESPONSIVE, key=KEY)
     wiretap = Wiretap(pair, KEY)
     wiretap.follow()
-    datagram = wiretap.craft(
-        Side.SERVER,
-        Op.PERSIST,
-        sn=wiretap.speakers[Side.SERVER].next_sn,
-        expected=pair.client.sent.next_sn,
-        flags=FLAG_EOT,
-        payload=b"x",
+    first = wiretap.speakers[Side.SERVER].next_sn
+    sign, datagram = (
+        wiretap.craft(
+            Side.SERVER, op, sn=first + turn, expected=pair.client.sent.next_sn, flags=turn * FLAG_EOT, payload=b"x"
+        )
+        for turn, op in enumerate((Op.PERSIST, Op.PURE_DATA))
     )
     pair.client.send(bytes(5000))
     pair.drop_from(Side.CLIENT)
+    pair.flush()
+    pair.clock.now += 0.01
+    pair.client.receive([sign], Side.SERVER, pair.clock.now)  # else one packet would be repeated for all
     pair.run_until(lambda: bool(pair.client._repeats), 3.0)
     pair.client.receive([datagram], Side.SERVER, pair.clock.now)
     assert pair.client.has_output

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -169,29 +170,63 @@ def test_at_most_half_as_many_repeats_in_an_interval() -> None:
     undo()
 
 
+def heard_but_lost(pair: Pair, payload: bytes) -> Callable[[], None]:
+    """The client sends, and nothing of it arrives until the callable that is returned is called.
+
+    Meanwhile a packet arrives that the server had sent before.
+    """
+    pair.server.send(b"a sign that the path is there")
+    pair.flush()
+    undo = pair.drop_from(Side.CLIENT)
+    pair.client.send(payload)
+    pair.flush()
+    return undo
+
+
 def test_at_least_one_repeat_however_small_the_congestion_window() -> None:
     """8.5.4: at least one packet may be repeated; 8.5.4 and 8.7: the others wait for the window."""
     pair = established()
-    pair.drop_from(Side.CLIENT)
-    pair.client.send(bytes(1024 * 8))
+    heard_but_lost(pair, bytes(1024 * 8))
     pair.run_for(0.5)
+    pair.client.macroflow.cwnd = 2 * 1056
     mark = len(pair.record)
     pair.run_for(1.0)
-    times = [flight.sent_at for flight in sent_by(pair, Side.CLIENT, since=mark)]
+    times = [flight.sent_at for flight in sent_by(pair, Side.CLIENT, Op.PERSIST, Op.PURE_DATA, since=mark)]
     assert len(times) == 8
-    assert pair.client.macroflow.cwnd == 2 * 1056
     assert times[1] == times[0], "the congestion window has room for two"
     assert all(b - a > 0.0099 for a, b in itertools.pairwise(times[1:])), "then one in a clock interval"
+
+
+def test_while_nobody_answers_one_packet_asks_for_all() -> None:
+    """RFC 5681, 5: the others leave the path, where they would shut out other connections, and wait."""
+    pair = established()
+    undo = pair.drop_from(Side.CLIENT)
+    pair.client.send(bytes(1024 * 8))
+    mark = len(pair.record)
+    pair.run_for(8.0)
+    flights = sent_by(pair, Side.CLIENT, since=mark)
+    assert {sn_of(flight) for flight in flights[8:]} == {sn_of(flights[0])}
+    spans = [b.sent_at - a.sent_at for a, b in itertools.pairwise(flights[7:])]
+    assert spans == pytest.approx([1.0, 2.0, 4.0], abs=0.1)
+    assert pair.client.macroflow.in_flight == len(flights[0].datagram)
+    undo()
+    mark = len(pair.record)
+    pair.run_for(8.5)
+    repeats = sent_by(pair, Side.CLIENT, Op.PERSIST, Op.PURE_DATA, since=mark)
+    assert [sn_of(flight) for flight in repeats] == [sn_of(flight) for flight in flights[:8]]
+    assert repeats[-1].sent_at - repeats[0].sent_at < 0.5, "the answer brings the others, without another doubling"
+    assert pair.client.unacknowledged == 0
 
 
 def test_repeats_that_were_acknowledged_while_they_waited_are_not_sent() -> None:
     slow = dataclasses.replace(Timers.responsive(), granularity=0.1)
     pair = established(Settings(max_payload=100, timers=slow), RESPONSIVE, delay=0.001)
     pair.client.macroflow.cwnd = 1e6
+    pair.server.send(b"a sign that the path is there")
+    pair.flush()
     undo = pair.drop_from(Side.SERVER)
     pair.client.send(bytes(5000))
     pair.flush()
-    pair.client.macroflow.cwnd = 1e6
     pair.run_until(lambda: bool(pair.client._repeats), 5.0)
     waiting = len(pair.client._repeats)
     undo()
@@ -360,14 +395,14 @@ def test_a_time_out_with_signs_of_life_does_not_start_over() -> None:
 def test_an_rto_that_grew_while_repeats_waited_counts() -> None:
     """8.5.4, the MUST: the time-out was over by the old RTO, the repeat would be within the new one."""
     pair = established(RESPONSIVE)
-    pair.drop_from(Side.CLIENT)
-    pair.client.send(bytes(4 * 1024))
+    undo = heard_but_lost(pair, bytes(4 * 1024))
     pair.run_until(lambda: bool(pair.client._repeats), 3.0)
     waiting = {block.sn for block in pair.client._repeats}
     pair.client.rtt.sample(5.0)
     mark = len(pair.record)
     pair.run_for(1.0)
-    assert sent_by(pair, Side.CLIENT, since=mark) == []
+    assert sent_by(pair, Side.CLIENT, Op.PERSIST, Op.PURE_DATA, since=mark) == []
+    undo()
     pair.run_for(60.0)
     assert waiting <= {sn_of(flight) for flight in sent_by(pair, Side.CLIENT, since=mark)}
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,31 @@ import click
 import trio
 
 from .scenarios import PATIENCE, SCENARIOS, SERVICE, Scenario, peer_connects, peer_listens, play
-from .world import OUR_ADDRESS, OURS, THEIR_ADDRESS, THEIRS, Log, loss, namespaces, service
+from .world import OUR_ADDRESS, OURS, THEIR_ADDRESS, THEIRS, Log, capture, loss, namespaces, service
 
 READY = "ready"
 ROLES = ("initiator", "responder")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    good: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.good} of {self.of}"
+
+
+HEAD = "| scenario | we are initiator | we are responder |\n|---|---|---|"
+
+
+def row(name: str, counts: dict[str, Count]) -> str:
+    return f"| {name} | {counts['initiator']} | {counts['responder']} |"
+
+
+def chosen(pattern: str, *, can_rekey: bool) -> list[Scenario]:
+    """The scenarios whose names fit, less those that need a service which is not there."""
+    return [each for each in SCENARIOS if fnmatch.fnmatch(each.name, pattern) and (can_rekey or not each.rekeying)]
 
 
 @click.group(invoke_without_command=True)
@@ -32,6 +56,11 @@ ROLES = ("initiator", "responder")
 @click.option("-n", "times", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--scenario", default="*", help="Names, with wildcards.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Write the counts to a file, too.")
+@click.option(
+    "--captures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep a capture and the key log of every run that fails there; needs tcpdump.",
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -41,73 +70,88 @@ def main(
     times: int,
     scenario: str,
     output: Path | None,
+    captures: Path | None,
 ) -> None:
-    """Play all scenarios, in both roles, and print a table."""
+    """Play all scenarios, in both roles, and print a table; what fails is told on stderr."""
     if context.invoked_subcommand is not None:
         return
     if os.geteuid() != 0:
         raise click.ClickException("network namespaces need root")
     if peer is None or lower is None:
         raise click.UsageError("--peer and --service are needed")
-    counts: dict[str, dict[str, str]] = {}
+    if captures is not None:
+        captures.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, dict[str, Count]] = {}
     with namespaces():
-        for each in SCENARIOS:
-            if not fnmatch.fnmatch(each.name, scenario) or (each.rekeying and rekey_service is None):
-                continue
+        click.echo(HEAD)
+        for each in chosen(scenario, can_rekey=rekey_service is not None):
             program = rekey_service if each.rekeying and rekey_service is not None else lower
-            counts[each.name] = {role: _several(each, role, peer, program, times) for role in ROLES}
-            click.echo(f"| {each.name} | {counts[each.name]['initiator']} | {counts[each.name]['responder']} |")
+            counts[each.name] = {role: _several(each, role, peer, program, times, captures) for role in ROLES}
+            click.echo(row(each.name, counts[each.name]))
     if output is not None:
-        output.write_text(json.dumps(counts, indent=1))
-    if any(count.split(" of ")[0] != count.split(" of ")[1] for row in counts.values() for count in row.values()):
+        output.write_text(json.dumps({name: {r: asdict(c) for r, c in each.items()} for name, each in counts.items()}))
+    if any(count.good < count.of for each in counts.values() for count in each.values()):
         sys.exit(1)
 
 
-def _several(scenario: Scenario, role: str, peer: Path, program: Path, times: int) -> str:
+def _several(scenario: Scenario, role: str, peer: Path, program: Path, times: int, captures: Path | None) -> Count:
     good = 0
     for number in range(times):
         began = time.monotonic()
-        trouble = _once(scenario, role, peer, program)
+        with tempfile.TemporaryDirectory(prefix="fsp-interop-") as scratch:
+            trouble = _once(scenario, role, peer, program, Path(scratch), captures is not None)
+            if trouble and captures is not None:
+                name = f"{scenario.name} {role} {number}".replace(",", "").replace(" ", "-")
+                for file in Path(scratch).glob("run.*"):
+                    shutil.copy(file, captures / f"{name}{file.suffix}")
         good += not trouble
         for line in trouble:
             click.echo(f"  {scenario.name}, {role}, run {number}, {time.monotonic() - began:.1f} s: {line}", err=True)
-    return f"{good} of {times}"
+    return Count(good, times)
 
 
-def _once(scenario: Scenario, role: str, peer: Path, program: Path) -> list[str]:
+def _once(scenario: Scenario, role: str, peer: Path, program: Path, scratch: Path, record: bool) -> list[str]:
     """One run; lines that tell what went wrong."""
-    socket = Path("/tmp/fsp-interop.sock")
+    socket = scratch / "socket"
     environment = {**os.environ, "FSP_SOCK": str(socket)}
+    if record:
+        environment["FSPKEYLOGFILE"] = str(scratch / "run.keys")
     if scenario.one_lost_in:
         environment["FSP_TRIO_NO_OFFLOAD"] = "1"  # datagrams that travel joined would be dropped together
-        environment["FSP_R3"] = "1"  # the peer's repair of its own for a lost ACK_FLUSH (docs/interoperation.md)
+        environment["FSP_R3"] = "1"  # a repair of the program's, where it is built in (docs/interoperation.md)
     theirs = ["ip", "netns", "exec", THEIRS, str(peer)]
     ours = ["ip", "netns", "exec", OURS, sys.executable, "-m", "tests.interop", "play", scenario.name, role]
     log = Log()
     own: subprocess.Popen[Any]
     with ExitStack() as stack:
         stack.enter_context(service(program, socket, environment))
-        stack.enter_context(loss(scenario.one_lost_in))
+        lost = stack.enter_context(loss(scenario.one_lost_in))
+        stack.enter_context(capture(scratch / "run.pcap" if record else None))
         other = None
         if role == "initiator":
             if scenario.listener:
                 command = [*theirs, "listen", str(SERVICE), *peer_listens(scenario)]
                 other = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log.file)
+                stack.callback(other.kill)
                 time.sleep(0.3)
             own = subprocess.Popen([*ours, THEIR_ADDRESS], env=environment, stdout=log.file, stderr=log.file)
+            stack.callback(own.kill)
         else:
             own = subprocess.Popen(
                 [*ours, THEIR_ADDRESS], env=environment, stdout=subprocess.PIPE, stderr=log.file, text=True
             )
+            stack.callback(own.kill)
             assert own.stdout is not None
             own.stdout.readline()
             command = [*theirs, "connect", f"{OUR_ADDRESS}:{SERVICE}", *peer_connects(scenario)]
             other = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log.file)
-        stack.callback(own.kill)
+            stack.callback(other.kill)
         trouble = _wait(own, "we", 0)
         if other is not None:
-            stack.callback(other.kill)
             trouble += _wait(other, "the peer", 0 if scenario.listener else 1)
+        if scenario.one_lost_in and not all(lost()):
+            trouble.append("nothing was dropped")
+        (scratch / "run.log").write_text("\n".join(log.tail(1000)))
         return [*trouble, *log.tail()] if trouble else []
 
 

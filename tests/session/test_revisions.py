@@ -139,6 +139,19 @@ async def test_reference_2020_holds_back_what_does_not_fill_a_block(autojump_clo
         assert received == b"a" * 500 + b"b" * 600
 
 
+async def test_reference_2020_has_few_packets_under_way(autojump_clock: MockClock) -> None:
+    """Not more than the program's socket buffer holds, however long the path."""
+    most = 0
+    async with SimulatedNetwork(5, Impairment(delay=0.2)) as network:
+        async with session_pair(network, revision="reference-2020") as (a, b), trio.open_nursery() as nursery:
+            blocks = a._connection.sent.blocks
+            nursery.start_soon(transfer, a, b, bytes(400_000))
+            for _ in range(600):
+                await trio.sleep(0.01)
+                most = max(most, len(blocks))
+    assert most == REVISIONS["reference-2020"].most_outstanding == 96
+
+
 @pytest.mark.parametrize(("mine", "yours"), [(512, 1024), (1024, 512), (100, 600)])
 async def test_jason_00_blocks_are_no_larger_than_the_peers(mine: int, yours: int, autojump_clock: MockClock) -> None:
     """3.7: the block size of both ends' Sink Parameters, in units of 512 octets."""
