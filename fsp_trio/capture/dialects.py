@@ -9,7 +9,10 @@ from typing import Final
 from fsp_trio.capture.branches import Branching, BranchRule, gao_branch, jason_branch, reference_branch
 from fsp_trio.capture.keys import Secret
 from fsp_trio.integrity import mac_schedule
-from fsp_trio.revisions import REVISIONS, Revision
+from fsp_trio.revisions import Revision
+from fsp_trio.revisions.gao_07 import GAO_07
+from fsp_trio.revisions.jason_00 import JASON_00
+from fsp_trio.revisions.reference_2020 import REFERENCE_2020
 from fsp_trio.wire.codec import Codec
 
 __all__ = ["DIALECTS", "Dialect"]
@@ -55,15 +58,10 @@ class Dialect:
         return self.branch_rule(self.revision.integrity, parent, batch, branching)
 
 
-def _dialect(revision: Revision) -> Dialect:
-    match revision.name:
-        case "reference-2020":
-            return Dialect(revision, ("EOT", "MIND", "CPR", "ECE"), reference_branch, reset_has_reason=False)
-        case "jason-00":
-            return Dialect(revision, ("EOT", "MIND", "HMAC", "ECN"), jason_branch)
-        case _:
-            return Dialect(revision)
-
-
-DIALECTS: Final[Mapping[str, Dialect]] = {name: _dialect(revision) for name, revision in REVISIONS.items()}
+_ALL: Final = (
+    Dialect(GAO_07),
+    Dialect(JASON_00, ("EOT", "MIND", "HMAC", "ECN"), jason_branch),
+    Dialect(REFERENCE_2020, ("EOT", "MIND", "CPR", "ECE"), reference_branch, reset_has_reason=False),
+)
+DIALECTS: Final[Mapping[str, Dialect]] = {each.name: each for each in _ALL}
 """By the names of the revisions."""

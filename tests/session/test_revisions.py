@@ -142,13 +142,16 @@ async def test_reference_2020_holds_back_what_does_not_fill_a_block(autojump_clo
 async def test_reference_2020_has_few_packets_under_way(autojump_clock: MockClock) -> None:
     """Not more than the program's socket buffer holds, however long the path."""
     most = 0
-    async with SimulatedNetwork(5, Impairment(delay=0.2)) as network:
-        async with session_pair(network, revision="reference-2020") as (a, b), trio.open_nursery() as nursery:
-            blocks = a._connection.sent.blocks
-            nursery.start_soon(transfer, a, b, bytes(400_000))
-            for _ in range(600):
-                await trio.sleep(0.01)
-                most = max(most, len(blocks))
+    async with (
+        SimulatedNetwork(5, Impairment(delay=0.2)) as network,
+        session_pair(network, revision="reference-2020") as (a, b),
+        trio.open_nursery() as nursery,
+    ):
+        blocks = a._connection.sent.blocks
+        nursery.start_soon(transfer, a, b, bytes(400_000))
+        for _ in range(600):
+            await trio.sleep(0.01)
+            most = max(most, len(blocks))
     assert most == REVISIONS["reference-2020"].most_outstanding == 96
 
 
