@@ -53,8 +53,10 @@ class Acknowledged(Outgoing):
         if result.loss_sent_at > -math.inf:
             self.macroflow.congested(result.loss_sent_at, now)
         since = self._srr_since
-        if since is not None and since != NEXT and sub(self.sent.una, since) > 0:
-            self._srr_since = None  # 4.6: a packet with SRR was acknowledged
+        if since is not None and since != NEXT:
+            una = self.sent.una
+            if sub(una, since) > 0 or any(sub(block.sn, since) >= 0 for block in result.arrived):
+                self._srr_since = None  # 4.6: a packet with SRR was acknowledged
 
     def _flushed(self, now: float) -> None:
         if self._unflushed is None:

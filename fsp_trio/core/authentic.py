@@ -6,8 +6,6 @@ Everything that is refused is counted in `statistics.drops` by reason and change
 
 from __future__ import annotations
 
-import math
-
 from fsp_trio.core.acknowledged import Acknowledged
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.link import MASK, NEXT, Address
@@ -57,7 +55,8 @@ class Authentic(Acknowledged):
             return
         if flags & FLAG_ECE and self._srr_since is None:
             self._srr_since = NEXT  # 8.7: told once, until SRR is acknowledged
-            self.macroflow.congested(math.inf, now)
+            # what met congestion left a round trip ago: sessions that hear of the same event reduce once (B18)
+            self.macroflow.congested(now - self.rtt.srtt, now)
         if flags & FLAG_SRR:
             self._ce_seen = False
 

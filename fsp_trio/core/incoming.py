@@ -240,6 +240,10 @@ class Incoming(Authentic):
             self._answer_duplicate(now)
             return None
         if not received.fits(sn, len(payload)):
+            received.refused = len(payload)
+            if self.state is not State.CHALLENGING:  # as for a probe: else the sender would take us for dead
+                self._take_acknowledgement(expected, window, now)
+                self._shift_snack(now)
             return drop("no-room")
         if self.state is State.CHALLENGING and ahead == 0 and op in (Op.PURE_DATA, Op.RELEASE):
             return drop("state")  # 6.5: only NULCOMMIT or PERSIST confirms

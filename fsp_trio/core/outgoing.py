@@ -29,6 +29,8 @@ BATCH = 122
 """Most new packets in one batch: twice what one call with segmentation offload takes."""
 MAXIMUM_REPEATS = 64
 """Most repeats in one batch."""
+UNMEASURED_SNACK = 0.1
+"""Seconds to the next SNACK while the round trip is unknown."""
 FIRST_SNACK_AFTER = 8
 """Packets after which the first SNACK of a run leaves at once (F1)."""
 NO_SINK = SinkParameter(bytes(4), NO_PREFIXES)
@@ -126,6 +128,7 @@ class Outgoing(Link):
         batch = self._urgent
         self._urgent = []
         self._blocked_until = math.inf
+        self._turn_interval(now)
         if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
                 if not self._ack_now:
@@ -394,7 +397,6 @@ class Outgoing(Link):
 
     def _repeat(self, batch: list[bytes], now: float) -> None:
         """Send packets again, at most half as many in an interval as were sent in the last one (8.5.4, B9)."""
-        self._turn_interval(now)
         sent = self.sent
         limit = min(self._repeats_allowed, MAXIMUM_REPEATS)
         exempt = self._repeats_allowed == self._repeat_quota  # one in an interval, whatever the congestion window
@@ -422,6 +424,7 @@ class Outgoing(Link):
         self.statistics.retransmissions += repeated
 
     def _turn_interval(self, now: float) -> None:
+        """Half of the packets first sent in the newest interval with any is what may be repeated in one (8.5.4)."""
         if now - self._interval_start >= self.settings.timers.granularity:
             self._interval_start = now
             if self._first_sends:
@@ -493,7 +496,7 @@ class Outgoing(Link):
 
     def _shift_snack(self, now: float) -> None:
         """Bring the next SNACK forward to one round trip from now (8.5.2), unless one has just left (F9)."""
-        due = now + max(self.rtt.srtt, 0.001)
+        due = now + (max(self.rtt.srtt, 0.001) if self.rtt.measured else UNMEASURED_SNACK)
         if not self.received.early:
             due = max(due, self._snack_sent_at + self.settings.timers.granularity)
         if due < self._snack_at:

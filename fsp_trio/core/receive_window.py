@@ -30,6 +30,7 @@ class ReceiveWindow:
         "latest_at",
         "ready",
         "ready_octets",
+        "refused",
     )
 
     def __init__(self, first_sn: int, capacity: int, octets_limit: int) -> None:
@@ -39,6 +40,8 @@ class ReceiveWindow:
         self.ready_octets = 0
         self.early: dict[int, Early] = {}
         self.early_octets = 0
+        self.refused = 0
+        """Octets of the newest packet for which there was no room, until there is."""
         self.latest_at = 0.0
         """When the packet `expected` - 1 was first accepted (M9)."""
         self.capacity = capacity

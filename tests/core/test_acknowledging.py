@@ -359,3 +359,18 @@ def test_m50_a_snack_for_the_unsent_is_dropped() -> None:
     datagram = crafted_snack(pair, wiretap, Snack(beyond, add(beyond, -1), 0))
     pair.client.receive([datagram], Side.SERVER, pair.clock.now)
     assert pair.client.statistics.drops == {"acknowledgement": 1}
+
+
+def test_f21_snacks_while_the_round_trip_is_unknown() -> None:
+    """A responder whose only sample was not taken (F6), and that only receives, does not answer each packet."""
+    pair = Pair.connecting(settings=Settings(max_payload=100), delay=0.1)
+    drop_only(pair, 0, lambda flight: op_of(flight) is Op.CONNECT_REQUEST)
+    pair.run_until(lambda: pair.has_server and pair.server.state is State.CLOSABLE, 40.0)
+    pair.run_for(3.0)
+    assert not pair.server.rtt.measured
+    mark = len(pair.record)
+    for _ in range(400):
+        pair.client.send(bytes(100))
+        pair.run_for(0.01)
+        drain(pair.server)
+    assert 10 <= len(sent_by(pair, Side.SERVER, Op.KEEP_ALIVE, since=mark)) <= 60

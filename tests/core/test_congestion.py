@@ -21,6 +21,9 @@ from fsp_trio.core.congestion import (
     Macroflow,
 )
 
+from .pair import Side
+from .talk import drop_only, established, sn_of
+
 RTT = 0.1
 
 
@@ -283,3 +286,35 @@ def test_used_paths_are_never_forgotten() -> None:
     assert manager.join(0) is flows[0]
     manager.leave(flows[5])
     assert len(manager) == MAXIMUM_MACROFLOWS + 9
+
+
+def test_b18_sessions_that_hear_of_one_congestion_reduce_once() -> None:
+    """8.7: eight connections of a path, each with ECE in one round trip."""
+    manager = CongestionManager()
+    pairs = [established(seed=seed + 1) for seed in range(8)]
+    for pair in pairs:
+        pair.client._congestion = manager
+        pair.client._path = None
+        pair.client._take_path(Side.SERVER)
+    flow = pairs[0].client.macroflow
+    flow.cwnd = 100.0 * SEGMENT
+    for pair in pairs:
+        pair.server._ce_seen = True
+        pair.server.send(b"marked")
+        pair.run_for(0.02)
+    assert flow.members == 8
+    assert flow.reductions == 1
+
+
+def test_m45_srr_that_was_acknowledged_selectively_counts() -> None:
+    """4.6: the second of six packets with SRR is lost; the others are told of as arrived."""
+    pair = established()
+    pair.server._ce_seen = True
+    pair.server.send(b"marked")
+    pair.run_for(0.1)
+    second = (pair.client.sent.next_sn + 1) % 2**32
+    drop_only(pair, 0, lambda flight: flight.sender is Side.CLIENT and sn_of(flight) == second)
+    pair.client.send(bytes(6 * 1024))
+    pair.run_for(0.3)
+    assert any(block.acknowledged for block in pair.client.sent.blocks)
+    assert pair.client._srr_since is None

@@ -219,6 +219,25 @@ def test_unread_octets_are_limited() -> None:
     assert got == 300_000
 
 
+def test_a_receiver_without_room_for_octets_answers_and_tells_when_there_is_some() -> None:
+    """M8, 12.3: else the sender would take it for dead after five minutes."""
+    pair = established(Settings(max_payload=8192), Settings(receive_octets=2**16))
+    pair.client.macroflow.cwnd = 1e6
+    pair.client.send(bytes(8192 * 12))
+    pair.client.commit()
+    pair.run_for(400.0)
+    assert pair.client.failure is None
+    assert pair.server.statistics.drops["no-room"] > 3
+    mark = len(pair.record)
+    got = sum(map(len, drain(pair.server)))
+    pair.run_for(0.1)
+    assert sent_by(pair, Side.SERVER, Op.KEEP_ALIVE, since=mark), "it tells at once that there is room"
+    while pair.client.unacknowledged:
+        pair.run_until(lambda: pair.server.readable or not pair.client.unacknowledged, 120.0)
+        got += sum(map(len, drain(pair.server)))
+    assert got == 8192 * 12
+
+
 def test_early_octets_are_limited() -> None:
     pair = established(Settings(), dataclasses.replace(RESPONSIVE, receive_octets=2**16))
     wiretap = Wiretap(pair)

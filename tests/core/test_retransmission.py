@@ -197,6 +197,28 @@ def test_at_least_one_repeat_however_small_the_congestion_window() -> None:
     assert all(b - a > 0.0099 for a, b in itertools.pairwise(times[1:])), "then one in a clock interval"
 
 
+def test_half_of_what_one_interval_had_and_not_of_all_since_the_last_loss() -> None:
+    """8.5.4: twenty seconds at one packet in 10 ms, then a break: one repeat in 10 ms, not a thousand."""
+    pair = established(delay=0.005)
+    for _ in range(2000):
+        pair.client.send(bytes(100))
+        pair.run_for(0.01)
+        drain(pair.server)
+    undo = pair.drop_from(Side.CLIENT)
+    for _ in range(50):
+        pair.client.send(bytes(100))
+        pair.server.send(b"a sign that the path is there")
+        pair.run_for(0.01)
+        drain(pair.client)
+    undo()
+    pair.client.macroflow.cwnd = 1e6
+    mark = len(pair.record)
+    pair.run_for(3.0)
+    moments = [flight.sent_at for flight in sent_by(pair, Side.CLIENT, Op.PERSIST, Op.PURE_DATA, since=mark)]
+    assert len(moments) >= 50
+    assert all(b - a >= 0.0099 for a, b in itertools.pairwise(moments))
+
+
 def test_while_nobody_answers_one_packet_asks_for_all() -> None:
     """RFC 5681, 5: the others leave the path, where they would shut out other connections, and wait."""
     pair = established()
