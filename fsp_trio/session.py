@@ -269,6 +269,9 @@ class FSPSession(SessionEngine):
         the peer that nobody has read are thrown away, though the peer knows them as committed; and a peer that has
         not begun to answer can do so no more (9.2).
 
+        Unlike `commit` it does not give up after 30 seconds without an acknowledgement, but waits until the session
+        breaks, after 5 minutes (12.3): put it into `trio.move_on_after` to wait less.
+
         Tasks that are blocked in the session get FSPClosedError.  FSPBrokenError if the session breaks before all
         was acknowledged, unless an operation has said so already.  A cancelled `aclose` resets the session at once
         and does not block: what was not yet acknowledged may be lost, and the peer is told.
