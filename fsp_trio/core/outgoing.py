@@ -393,7 +393,12 @@ class Outgoing(Link):
                 self.macroflow.timed_out(first.sent_at, now)
             self._last_asked_at = now
             del due[1:]  # one packet asks for all whether somebody is there (RFC 5681, 5)
+        elif self.revision.careless_flush and self._op_of(first) is Op.PERSIST:
+            del due[1:]
         self._repeats = due
+
+    def _op_of(self, block: Block) -> Op:
+        return self.codec.ops[self.codec.unpack_head(block.datagram, ULTID_PAIR)[0]]
 
     def _repeat(self, batch: list[bytes], now: float) -> None:
         """Send packets again, at most half as many in an interval as were sent in the last one (8.5.4, B9)."""
@@ -460,11 +465,13 @@ class Outgoing(Link):
             self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
             return
         received = self.received
-        op = Op.KEEP_ALIVE if self._peer_open else Op.ACK_FLUSH
-        sink = NO_SINK if self._peer_open and self.revision.keep_alive_names_sink else None  # 10.1
+        missing = self.revision.careless_flush and received.early and self.state is not State.PRE_CLOSED
+        gaps = self._peer_open or bool(missing)
+        op = Op.KEEP_ALIVE if gaps else Op.ACK_FLUSH
+        sink = NO_SINK if gaps and self.revision.keep_alive_names_sink else None  # 10.1
         sn, protection = self._out_of_band_number()
         window = received.window
-        snack = received.snack(now, gaps=self._peer_open)
+        snack = received.snack(now, gaps=gaps)
         head, body = self.codec.acknowledgement(op, self._header_flags(), window, sn, snack, self._next_serial(), sink)
         batch.append(protection.seal(self._ids, head, body, True))
         self._life_over(sn, 1, now)

@@ -45,6 +45,9 @@ class Revision:
     """Octets of payload that a block holds at the most."""
     most_outstanding: int = 2**30
     """Packets that may be unacknowledged at once, whatever windows admit."""
+    careless_flush: bool = False
+    """Peers take any ACK_FLUSH for the end of all they have committed, and acknowledge with theirs what overtook a lost
+    PERSIST (8.4.3): none is sent while packets are missing, and the others wait until the PERSIST has arrived."""
     whole_blocks: bool = False
     """A packet that does not end its transaction is full: short ones are refused or misunderstood."""
     bare_commit: Op = Op.NULCOMMIT

@@ -35,6 +35,7 @@ REFERENCE_2020 = Revision(
     udp_checksum=True,
     max_payload=512,
     most_outstanding=96,
+    careless_flush=True,
     whole_blocks=True,
     tells_congestion=False,
     unsupported_flags=FLAG_MIND | FLAG_CPR,

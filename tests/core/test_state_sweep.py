@@ -11,7 +11,7 @@ from fsp_trio.core.connection import Connection
 from fsp_trio.revisions import GAO_07, JASON_00, REFERENCE_2020, Revision
 from fsp_trio.wire.packets import FLAG_EOT, Normal, Op, Packet, Snack
 from fsp_trio.wire.serial import add
-from tests.reference import gao07_states, jason00_states
+from tests.reference import gao07_states, jason00_states, reference2020_states
 from tests.reference.gao07_states import (
     IN_BAND,
     OUT_OF_BAND,
@@ -80,8 +80,11 @@ def cases(way: str, mode: Mode) -> Iterator[Case]:
                         yield Case(kind, position, seal, eot, covers_all)
 
 
-RULES = {GAO_07: gao07_states.successor, REFERENCE_2020: gao07_states.successor, JASON_00: jason00_states.successor}
-"""The author's program has the table of gao-07, where it has any sense: what departs from that is its own harm."""
+RULES = {
+    GAO_07: gao07_states.successor,
+    REFERENCE_2020: reference2020_states.successor,
+    JASON_00: jason00_states.successor,
+}
 COMBINATIONS = [
     pytest.param(way, side, mode, case, revision, id=f"{way}-{side.value}-{mode}-{case}-{revision.name}")
     for revision in RULES

@@ -1,0 +1,1 @@
+"""Cases of draft-gao-flexible-session-protocol-07."""

@@ -1,0 +1,1 @@
+"""Cases of draft-jason-fsp-00."""

@@ -1,0 +1,1 @@
+"""What a run has found, in forms for people and for machines."""

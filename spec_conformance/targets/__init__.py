@@ -1,0 +1,1 @@
+"""Who is tested, and how datagrams get there."""

@@ -1,0 +1,103 @@
+"""Targets behind a UDP socket: one that runs, one that is started, a client that is waited for."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from subprocess import DEVNULL
+from typing import Final
+
+import trio
+
+from spec_conformance.bench import Bench
+from spec_conformance.link import Link, UDPLink
+from spec_conformance.profile import Profile
+from spec_conformance.verdict import Outcome
+
+START_TIMEOUT: Final = 10.0
+"""Seconds in which a program that was started must answer."""
+CLIENT_PATIENCE: Final = 30.0
+"""Seconds in which the next client must have come."""
+
+
+class TargetLost(Exception):
+    """Nobody answers; the message is one line for the user."""
+
+
+class SocketTarget:
+    """A responder at a host and port, or clients that come to a port of ours."""
+
+    pace = 1.0
+    virtual = False
+    client_patience = CLIENT_PATIENCE
+
+    def __init__(self, profile: Profile, address: tuple[str, int], role: str = "responder") -> None:
+        self.profile = profile
+        self.role = role
+        self.address = address
+        """Of the responder; or where clients are waited for."""
+        self._listening: trio.socket.SocketType | None = None
+
+    async def open_link(self) -> Link:
+        return await UDPLink.open(self.address)
+
+    async def await_client(self) -> Link:
+        """The port is shared by all cases, one after the other, so that no client finds it closed in between."""
+        if self._listening is None:
+            self._listening = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+            await self._listening.bind(self.address)
+        return UDPLink(self._listening, shared=True)
+
+    def unix_microseconds(self) -> int:
+        return time.time_ns() // 1000
+
+    async def check(self, within: float = START_TIMEOUT, timeout_scale: float = 1.0) -> None:
+        """Wait until the responder answers INIT_CONNECT.  TargetLost if it does not in time."""
+        deadline = trio.current_time() + within
+        detail = "it does not answer"
+        while trio.current_time() < deadline:
+            bench = Bench(self, timeout_scale=timeout_scale)
+            bench.patience = 0.5 * timeout_scale
+            peer = await bench.peer()
+            try:
+                await peer.greet()
+            except Outcome as ended:
+                detail = ended.detail
+            except OSError as error:
+                raise TargetLost(f"{self.address[0]}:{self.address[1]}: {error}") from None
+            else:
+                return
+            finally:
+                peer.link.close()
+            await trio.sleep(0.05)
+        raise TargetLost(f"{self.address[0]}:{self.address[1]}: {detail}")
+
+
+@asynccontextmanager
+async def started(command: str, port: int) -> AsyncGenerator[trio.Process]:
+    """Run a command in whose words `{port}` stands for the port; it is ended with the block."""
+    words = [word.replace("{port}", str(port)) for word in shlex.split(command)]
+    try:
+        process = await trio.lowlevel.open_process(words, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+    except OSError as error:
+        raise TargetLost(f"{words[0]}: {error.strerror}") from None
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True), suppress(ProcessLookupError):
+            process.terminate()
+            with trio.move_on_after(3.0):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def free_port() -> int:
+    """A UDP port of the loopback interface that nobody uses now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,30 @@
+"""The judge is judged: each mutant of the library is caught by the case that names its rule."""
+
+from __future__ import annotations
+
+import pytest
+from trio.testing import MockClock
+
+from spec_conformance.case import all_cases
+from spec_conformance.runner import Run
+from spec_conformance.targets.library import library_target, profile
+from spec_conformance.verdict import Verdict
+
+from .mutants import MUTANTS, Mutant
+
+CASES = all_cases("gao-07")
+
+
+def test_there_are_many_in_all_chapters() -> None:
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(set(names)) == len(names) >= 60
+    assert {mutant.chapter for mutant in MUTANTS} >= {"4", "5", "6", "7", "8", "9", "10", "12", "14"}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+async def test_caught(mutant: Mutant, autojump_clock: MockClock) -> None:
+    case = CASES[mutant.case]
+    run = Run(lambda case, seed: library_target(profile("gao-07"), role=case.role, seed=seed))
+    with mutant.alive():
+        result = await run.one(case)
+    assert result.verdict is Verdict.FAIL, f"{case.id}: {result.verdict} {result.detail}"
