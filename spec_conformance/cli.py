@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from spec_conformance.coverage import as_json, coverage
 from spec_conformance.evidence import write_evidence
 from spec_conformance.expected import BadExpectations, Expectations, written
 from spec_conformance.profile import BadProfile, Profile
+from spec_conformance.proxy import Impairments, Proxy, Rebinding
 from spec_conformance.report.html import html
 from spec_conformance.report.junit import junit
 from spec_conformance.report.markdown import markdown
@@ -211,7 +213,7 @@ def _address(text: str, default_host: str | None) -> tuple[str, int]:
         host = default_host
     if not host and not port.isdigit():
         host, port = text, str(LISTEN_PORT)
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not host or ":" in host or not port.isdigit() or not 0 < int(port) < 65_536:
         raise UsageProblem(f"{text!r} is not HOST:PORT")
     return host, int(port)
 
@@ -373,3 +375,60 @@ def matrix_command(files: Sequence[Path], html_file: Path | None) -> None:
         click.echo(matrix_text(reports))
     else:
         _write(html_file, matrix_html(reports))
+
+
+@main.command("proxy")
+@click.argument("server", metavar="HOST:PORT")
+@click.option("--listen", "local", default="127.0.0.1:18003", show_default=True, metavar="[HOST:]PORT")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="Probability that a datagram is lost.")
+@click.option("--drop-nth", type=click.IntRange(0), default=0, help="Lose every so many-th datagram of a direction.")
+@click.option("--corrupt", type=click.FloatRange(0, 1), default=0.0, help="Probability that an octet is altered.")
+@click.option("--duplicate", type=click.FloatRange(0, 1), default=0.0, help="Probability that it comes twice.")
+@click.option("--reorder", type=click.FloatRange(0, 1), default=0.0, help="Probability that it is overtaken.")
+@click.option("--reorder-delay", type=click.FloatRange(0), default=0.02, show_default=True, help="Seconds.")
+@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Seconds, each way.")
+@click.option("--jitter", type=click.FloatRange(0), default=0.0, help="Seconds at most, beside the delay.")
+@click.option("--bandwidth", type=click.FloatRange(0), default=0.0, help="Octets a second; 0 for no limit.")
+@click.option("--blackhole", nargs=2, type=float, multiple=True, metavar="FROM TO", help="Seconds since the start.")
+@click.option("--direction", type=click.Choice(["both", "up", "down"]), default="both", show_default=True)
+@click.option("--rebind", type=click.FloatRange(0), default=0.0, help="Seconds after which clients get another port.")
+@click.option("--rebind-times", type=click.IntRange(0), default=0, help="So often at the most; 0 for ever.")
+@click.option("--rebind-address", multiple=True, metavar="HOST", help="Local addresses that take turns on rebinding.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def proxy_command(server: str, local: str, **options: Any) -> None:
+    """Stand between two programs over UDP and impair what passes, until interrupted; then print what was done."""
+    names = ("loss", "drop_nth", "corrupt", "duplicate", "reorder", "reorder_delay", "delay", "jitter", "bandwidth")
+    try:
+        impaired = Impairments(blackholes=options["blackhole"], **{name: options[name] for name in names})
+    except ValueError as error:
+        raise UsageProblem(str(error)) from None
+    proxy = Proxy(
+        _address(server, None),
+        towards_server=impaired if options["direction"] != "down" else Impairments(),
+        towards_client=impaired if options["direction"] != "up" else Impairments(),
+        rebinding=Rebinding(
+            every=options["rebind"],
+            times=options["rebind_times"],
+            addresses=options["rebind_address"] or ("0.0.0.0",),  # noqa: S104
+        ),
+        seed=options["seed"],
+    )
+    try:
+        trio.run(_serve_proxy, proxy, _address(local, "127.0.0.1"))
+    except OSError as error:
+        raise UsageProblem(f"{local}: {error.strerror}") from None
+
+
+async def _serve_proxy(proxy: Proxy, local: tuple[str, int]) -> None:
+    """Until SIGINT or SIGTERM."""
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            host, port = await nursery.start(proxy.run, local)
+            click.echo(f"listening at {host}:{port}")
+            async for _ in signals:
+                break
+        nursery.cancel_scope.cancel()
+    for name, direction in (("towards the server", proxy.up), ("towards the client", proxy.down)):
+        tally = ", ".join(f"{number} {word}" for word, number in asdict(direction.tally).items() if number)
+        click.echo(f"{name}: {tally or 'nothing'}")
+    click.echo(f"{proxy.rebindings} rebindings")

@@ -309,7 +309,7 @@ class Peer:
         """Octets of the target's answer to our newest transaction, up to EoT; acknowledged when they are there."""
         start = self._answer_from
         while len(self._stream) <= start or not self.complete:
-            await self.expect(DATA | an(Op.NULCOMMIT, Op.PERSIST), within)
+            await self.expect(an(Op.PERSIST, Op.PURE_DATA, Op.NULCOMMIT), within)
         self._answer_from = len(self._stream)
         await self.send(Op.ACK_FLUSH)
         return b"".join(packet.payload for packet in self._stream[start:])

@@ -129,6 +129,8 @@ class Rebinding:
 
     every: float = 0.0
     """Seconds after which the server sees another port; 0 for never."""
+    times: int = 0
+    """How often at the most; 0 for as long as the proxy runs."""
     addresses: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104 - the system chooses
     """Local addresses that take turns."""
 
@@ -204,7 +206,7 @@ class Proxy:
 
     async def _rebind(self, nursery: trio.Nursery, front: trio.socket.SocketType) -> None:
         """Now and then each client gets another socket; what comes to the old one is lost, as behind a NAT."""
-        while True:
+        while not self._rebinding.times or self._rebindings < self._rebinding.times:
             await trio.sleep(self._rebinding.every)
             self._rebindings += 1
             for address, old in list(self._clients.items()):

@@ -14,7 +14,8 @@ _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 def junit(report: Report) -> str:
     """One suite per section, one test case per case."""
-    root = ElementTree.Element("testsuites", name=f"FSP conformance of {report.target} to {report.revision}")
+    name = _clean(f"FSP conformance of {report.target} to {report.revision}")
+    root = ElementTree.Element("testsuites", name=name)
     for section, cases in report.sections().items():
         failures = sum(not case.as_expected for case in cases)
         skipped = sum(_skipped(case) for case in cases)

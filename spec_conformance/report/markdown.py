@@ -32,9 +32,10 @@ def markdown(report: Report) -> str:
         ]
         for case in rest:
             why = "yes: " + case.reason if case.as_expected and case.reason else ("yes" if case.as_expected else "no")
-            lines.append(f"| `{case.id}` | {case.level} | {case.verdict} | {_cell(case.detail)} | {_cell(why)} |")
+            lines.append(f"| `{case.id}` | {case.level} | {case.verdict} | {cell(case.detail)} | {cell(why)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text for a cell of a table."""
     return text.replace("|", "\\|").replace("\n", " ")

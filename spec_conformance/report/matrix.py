@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_conformance.report.html import ENVIRONMENT, SIGNS
+from spec_conformance.report.markdown import cell
 from spec_conformance.report.model import CaseReport, Report
 
 Row = tuple[str, list[CaseReport | None]]
@@ -19,7 +20,10 @@ def rows(reports: Sequence[Report]) -> list[Row]:
 
 def matrix_text(reports: Sequence[Report]) -> str:
     """A table in Markdown."""
-    lines = ["| case | " + " | ".join(report.target for report in reports) + " |", "|---|" + "---|" * len(reports)]
+    lines = [
+        "| case | " + " | ".join(cell(report.target) for report in reports) + " |",
+        "|---|" + "---|" * len(reports),
+    ]
     for case_id, cases in rows(reports):
         verdicts = ["" if case is None else case.verdict for case in cases]
         lines.append(f"| `{case_id}` | " + " | ".join(verdicts) + " |")

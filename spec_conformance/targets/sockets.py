@@ -54,9 +54,9 @@ class SocketTarget:
     def unix_microseconds(self) -> int:
         return time.time_ns() // 1000
 
-    async def check(self, within: float = START_TIMEOUT, timeout_scale: float = 1.0) -> None:
+    async def check(self, timeout_scale: float = 1.0) -> None:
         """Wait until the responder answers INIT_CONNECT.  TargetLost if it does not in time."""
-        deadline = trio.current_time() + within
+        deadline = trio.current_time() + START_TIMEOUT * timeout_scale
         detail = "it does not answer"
         while trio.current_time() < deadline:
             bench = Bench(self, timeout_scale=timeout_scale)

@@ -15,10 +15,11 @@ IN_STREAM = an(Op.PERSIST, Op.PURE_DATA, Op.NULCOMMIT)
 
 
 async def connected(bench: Bench) -> Peer:
-    """An echo has come already."""
+    """Two echoes have come already."""
     peer = await bench.peer()
     await peer.connect()
     await peer.echo(b"sane")
+    await peer.echo(b"still sane")
     return peer
 
 
@@ -118,6 +119,7 @@ async def empty_transaction(bench: Bench) -> None:
 @case(REVISION, "8.2/persist-opens-transaction")
 async def opens(bench: Bench) -> None:
     """After the handshake, a short echo, a long one, and one that ended without data: PERSIST each time."""
+    await connected(bench)
     peer = await bench.peer()
     await peer.connect()
     before = "the handshake"
@@ -148,7 +150,6 @@ async def opens(bench: Bench) -> None:
 @case(REVISION, "8.2/either-end-may-start")
 async def either_end(bench: Bench) -> None:
     """PERSIST after our NULCOMMIT, after the target's echo, and after our NULCOMMIT again: each is delivered."""
-    await connected(bench)
     peer = await bench.peer()
     await peer.connect()
     for turn in range(3):
@@ -261,7 +262,8 @@ async def continues(bench: Bench) -> None:
 @case(REVISION, "8.3/delivered-in-order", quick=True)
 async def in_order(bench: Bench) -> None:
     """Forty packets of different lengths come in any order and up to three times: the stream is as it was sent."""
-    peer = await connected(bench)
+    peer = await bench.peer()
+    await peer.connect()
     made: list[Packet] = []
     data = b""
     for turn in range(40):
