@@ -53,6 +53,11 @@ class Bench:
         """Seconds since the case began."""
         return trio.current_time() - self._started
 
+    @property
+    def latency(self) -> float:
+        """Seconds that a packet and its answer are under way beside what the case waits itself."""
+        return self.target.latency
+
     def unix_microseconds(self) -> int:
         return self.target.unix_microseconds()
 

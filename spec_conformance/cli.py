@@ -266,6 +266,7 @@ class _Opener:
         assert order.address is not None
         host = await trio.socket.getaddrinfo(*order.address, family=trio.socket.AF_INET)
         target = SocketTarget(order.profile, (str(host[0][4][0]), order.address[1]), order.role)
+        stack.callback(target.close)
         if order.command is not None:
             await stack.enter_async_context(started(order.command, order.address[1]))
         if order.role == "responder":

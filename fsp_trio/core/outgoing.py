@@ -388,7 +388,7 @@ class Outgoing(Link):
                 self.macroflow.forgotten(len(block.datagram))
         if first.sent_at >= self._last_asked_at:  # else it waited for the answer to what was asked before
             self.rtt.back_off()
-        if self.last_heard < first.sent_at:
+        if self.last_heard <= first.sent_at:
             if self.last_heard >= self._last_asked_at:  # else it is the same silence (RFC 5681, 3.1)
                 self.macroflow.timed_out(first.sent_at, now)
             self._last_asked_at = now

@@ -18,6 +18,8 @@ class Target(Protocol):
     """How much slower than a machine nearby it answers: a factor on all waiting."""
     client_patience: float
     """Seconds in which a client can be expected."""
+    latency: float
+    """Seconds of a round trip to it, as far as known."""
     virtual: bool
     """Time passes as the suite wants it to, so that long time-outs cost nothing."""
 

@@ -122,6 +122,7 @@ class LibraryTarget:
 
     pace = 1.0
     virtual = True
+    latency = 2 * LATENCY
     client_patience = 1.0
 
     def __init__(self, network: SimulatedNetwork, services: Services, role: str, nursery: trio.Nursery) -> None:

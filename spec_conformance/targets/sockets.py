@@ -32,6 +32,7 @@ class SocketTarget:
 
     pace = 1.0
     virtual = False
+    latency = 0.0
     client_patience = CLIENT_PATIENCE
 
     def __init__(self, profile: Profile, address: tuple[str, int], role: str = "responder") -> None:
@@ -40,9 +41,19 @@ class SocketTarget:
         self.address = address
         """Of the responder; or where clients are waited for."""
         self._listening: trio.socket.SocketType | None = None
+        self._links = 0
 
     async def open_link(self) -> Link:
+        """On the loopback interface an address of its own, so that cases do not share congestion state (8.7)."""
+        self._links += 1
+        if self.address[0].startswith("127."):
+            high, low = divmod(self._links % 60_000, 250)
+            return await UDPLink.open(self.address, (f"127.9.{high}.{low + 1}", 0))
         return await UDPLink.open(self.address)
+
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
 
     async def await_client(self) -> Link:
         """The port is shared by all cases, one after the other, so that no client finds it closed in between."""

@@ -12,6 +12,7 @@ import pytest
 
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
+from fsp_trio.revisions import REFERENCE_2020
 from fsp_trio.revisions.states import State
 from fsp_trio.wire.packets import Op, Snack
 from fsp_trio.wire.serial import add
@@ -33,6 +34,10 @@ from .talk import (
     transfer,
 )
 from .wiretap import CODEC, Wiretap
+
+PERSIST_OF_2020 = REFERENCE_2020.codec.op_codes[Op.PERSIST]
+KEEP_ALIVE_OF_2020 = REFERENCE_2020.codec.op_codes[Op.KEEP_ALIVE]
+DATA_OF_2020 = {PERSIST_OF_2020, REFERENCE_2020.codec.op_codes[Op.PURE_DATA]}
 
 
 def test_n1_an_unchanged_acknowledgement_repeats_the_octets() -> None:
@@ -446,3 +451,22 @@ def test_m9_a_sample_of_another_packet_is_not_taken(offset: int, used: bool) -> 
     for _ in range(2):
         pair.client.receive([datagram], Side.SERVER, pair.clock.now + 0.7)
     assert (pair.client.rtt.latest == pytest.approx(0.7)) == used
+
+
+def test_reference_2020_repeats_a_lost_beginning_alone() -> None:
+    """The author's program acknowledges what overtook a lost PERSIST as if that had come, when it comes again first."""
+    pair = Pair.connecting(revision=REFERENCE_2020, settings=Settings(max_payload=512))
+    pair.run_until(lambda: pair.has_server and pair.server.state is State.CLOSABLE)
+    pair.run_for(3.0)
+    mark = len(pair.record)
+    drop_only(pair, 0, lambda flight: flight.sender is Side.CLIENT and flight.datagram[8] == PERSIST_OF_2020)
+    pair.client.send(bytes(512 * 6))
+    pair.client.commit()
+    pair.run_for(0.5)
+    acknowledgements = [f.datagram[8] for f in pair.record[mark:] if f.sender is Side.SERVER]
+    assert acknowledgements, "the gap is told"
+    assert set(acknowledgements) == {KEEP_ALIVE_OF_2020}, "no ACK_FLUSH, which would be taken for the end of all"
+    pair.run_for(5.0)
+    sent = [sn_of(f) for f in pair.record[mark:] if f.sender is Side.CLIENT and f.datagram[8] in DATA_OF_2020]
+    assert [sn for sn in sent if sent.count(sn) > 1] == [sent[0]] * 2
+    assert pair.client.committed == 1

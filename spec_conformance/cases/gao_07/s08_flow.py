@@ -185,9 +185,8 @@ async def probes(bench: Bench) -> None:
     await peer.transaction(bytes(3000))
     times = []
     deadline = bench.elapsed + 20.0
-    while bench.elapsed < deadline:
-        packet = await peer.next(deadline - bench.elapsed)
-        if packet is not None and packet.in_band:
+    while (packet := await peer.next(max(deadline - bench.elapsed, 0.0))) is not None:
+        if packet.in_band:
             if packet.sn != edge:
                 raise Violation("another packet than the one just beyond the window", packet)
             times.append(bench.elapsed)
