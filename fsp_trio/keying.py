@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -36,7 +36,7 @@ import trio
 
 from fsp_trio._groups import unwrapped
 from fsp_trio.core.failure import FailureKind
-from fsp_trio.errors import FSPBrokenError, FSPClosedError, FSPError, KeyInstallationError
+from fsp_trio.errors import CommitTimeout, FSPBrokenError, FSPClosedError, FSPError, KeyInstallationError
 from fsp_trio.session import FSPSession
 
 __all__ = [
@@ -103,7 +103,7 @@ async def agree_psk(
                     await agreement.lead(nursery, random(NONCE_SIZE), mode, key_bits)
                 else:
                     await agreement.follow(nursery, random(NONCE_SIZE), mode, key_bits)
-            await session.wait_acknowledged()
+            await _patiently(session.wait_acknowledged)
     except trio.TooSlowError:
         session.reset(KEY_AGREEMENT_FAILED)
         raise KeyAgreementTimeout(f"the peer did not complete the key agreement in {timeout:g} seconds") from None
@@ -118,6 +118,16 @@ async def agree_psk(
     except BaseException:
         session.reset(KEY_AGREEMENT_FAILED)
         raise
+
+
+async def _patiently(wait: Callable[[], Awaitable[None]]) -> None:
+    """Wait for an acknowledgement for as long as the agreement may take, and not for 30 seconds (gao-07 8.4.4)."""
+    while True:
+        try:
+            await wait()
+        except CommitTimeout:
+            continue
+        return
 
 
 class _Agreement:
@@ -151,7 +161,7 @@ class _Agreement:
         # gao-07 7.3 (B13, M29): while the last unprotected transaction is open, and before waiting for its
         # acknowledgement
         self._install(mode, key_bits)
-        await transaction.commit()
+        await _patiently(transaction.commit)
         nursery.start_soon(self._deliver, self._proof(b"initiator"))
         self._check(await self._receive(PROOF_SIZE), b"responder")
 
@@ -180,7 +190,7 @@ class _Agreement:
         with suppress(FSPBrokenError, FSPClosedError):
             transaction = self._session.send_transaction()
             await transaction.send_all(message)
-            await transaction.commit()
+            await _patiently(transaction.commit)
 
     async def _receive(self, size: int, beginning: bytes = b"") -> bytes:
         """The peer's next transaction, which must have exactly `size` octets."""
