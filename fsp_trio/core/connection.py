@@ -9,7 +9,8 @@ from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallation
 from fsp_trio.core.handshake import Handshake
 from fsp_trio.core.keyring import Secret
 from fsp_trio.core.link import MASK
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, Event, State
+from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, OWN_OPEN, Event, State
+from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub
 
 PACKET_COST = 128
@@ -36,6 +37,41 @@ class Connection(Handshake):
         if data:
             self._own_open = True
             self.queue.append(data)
+
+    def send_alone(self, data: bytes, now: float) -> list[bytes]:
+        """As `send` and then `datagrams_to_send`, for octets that make one packet where nothing else waits or is
+        under way; else it does nothing and gives nothing.
+
+        In that case `datagrams_to_send` comes down to these lines: there is nothing but a new packet to send, which
+        begins and ends nothing, and since none is in flight no congestion window and no pacer holds it up.
+        """
+        queue, sent = self.queue, self.sent
+        if (
+            self.state not in OWN_OPEN
+            or sent.blocks
+            or queue.pieces
+            or queue.whole_blocks
+            or not 0 < len(data) <= self.payload_limit
+            or now >= self._snack_at
+            or self._ack_now
+            or self._urgent
+            or self._repeats
+            or self._announce_key
+            or self._shutdown_requested
+            or sub(sent.right_edge, sent.next_sn) <= 0
+        ):
+            return []
+        self._own_open = True
+        self.more_to_send = False
+        self._probe_at = self._blocked_until = math.inf
+        self._turn_interval(now)
+        batch: list[bytes] = []
+        self._emit(batch, Op.PURE_DATA, 0, data, now)
+        if self._life_over(sent.blocks[0].sn, 1, now):
+            batch += self._urgent
+            self._urgent = []
+        self._count_datagrams(batch)
+        return batch
 
     def commit(self) -> int:
         """End the open transaction, or make an empty one (8.4.1); its ordinal, which `committed` will reach."""

@@ -145,10 +145,13 @@ class Outgoing(Link):
         else:
             self._ack_now = False
         if batch:
-            statistics = self.statistics
-            statistics.packets_sent += len(batch)
-            statistics.octets_sent += sum(map(len, batch))
+            self._count_datagrams(batch)
         return batch
+
+    def _count_datagrams(self, batch: list[bytes]) -> None:
+        statistics = self.statistics
+        statistics.packets_sent += len(batch)
+        statistics.octets_sent += sum(map(len, batch))
 
     @property
     def has_output(self) -> bool:

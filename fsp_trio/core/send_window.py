@@ -62,13 +62,13 @@ class Acknowledgement:
 class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
-    __slots__ = ("_coalesce", "_ends", "_start", "_whole_blocks", "octets", "pieces")
+    __slots__ = ("_coalesce", "_ends", "_start", "octets", "pieces", "whole_blocks")
 
     def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
-        self._whole_blocks = whole_blocks
+        self.whole_blocks = whole_blocks
         self._ends = 0
         """Transactions that end here."""
         self._start = 0
@@ -80,7 +80,7 @@ class SendQueue:
     @property
     def ready(self) -> bool:
         """A packet can be made: of octets that end a transaction, or of others that need not wait to fill a block."""
-        if self._whole_blocks and not self._ends:
+        if self.whole_blocks and not self._ends:
             return self.octets > self._coalesce
         return bool(self.pieces)
 

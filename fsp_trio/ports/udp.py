@@ -36,6 +36,9 @@ REFUSALS_BEFORE_GIVING_UP: Final = 16
 _LARGEST: Final = 65_536
 _CONTROL_SPACE: Final = 128  # three small control messages; more than enough on every platform
 
+_UNMARKED: Final = [(offload.SOL_IP, offload.IP_TOS, bytes([offload.ECT_0]))]
+"""The control messages of nearly every datagram that came alone: nothing to tell."""
+
 _Arrival: TypeAlias = tuple[Sequence[bytes], int, bool, Address]
 
 
@@ -212,7 +215,7 @@ class UDPPort:
         """One system call; what the system has joined (UDP_GRO) is cut again by the size it tells."""
         octets, control, flags, source = self._sock.recvmsg_into(self._buffers, _CONTROL_SPACE)
         segment, congested = octets, False
-        if control:
+        if control and control != _UNMARKED:
             segment, congested = self._read_control(control, octets)
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
@@ -223,7 +226,7 @@ class UDPPort:
     def _arrival_with_control(self) -> _Arrival:
         # For single datagrams a fresh object is faster than a copy out of the reused buffer.
         datagram, control, flags, source = self._sock.recvmsg(_LARGEST, _CONTROL_SPACE)
-        congested = self._read_control(control, 0)[1] if control else False
+        congested = self._read_control(control, 0)[1] if control and control != _UNMARKED else False
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
         return (datagram,), len(datagram), congested, source
