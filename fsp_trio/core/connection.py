@@ -45,19 +45,13 @@ class Connection(Handshake):
         In that case `datagrams_to_send` comes down to these lines: there is nothing but a new packet to send, which
         begins and ends nothing, and since none is in flight no congestion window and no pacer holds it up.
         """
-        queue, sent = self.queue, self.sent
+        sent = self.sent
         if (
             self.state not in OWN_OPEN
             or sent.blocks
-            or queue.pieces
-            or queue.whole_blocks
             or not 0 < len(data) <= self.payload_limit
-            or now >= self._snack_at
-            or self._ack_now
-            or self._urgent
-            or self._repeats
-            or self._announce_key
-            or self._shutdown_requested
+            or not self._idle(now)
+            or self.queue.whole_blocks
             or sub(sent.right_edge, sent.next_sn) <= 0
         ):
             return []

@@ -125,9 +125,13 @@ class Outgoing(Link):
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The next datagrams for `remote`, a bounded batch; ask again at once while `more_to_send`."""
         self.more_to_send = False
+        self._blocked_until = math.inf
+        if self._idle(now):
+            if self._probe_at <= now:
+                self._probe_at = math.inf  # nothing wants to be sent any more
+            return []
         batch = self._urgent
         self._urgent = []
-        self._blocked_until = math.inf
         self._turn_interval(now)
         if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
@@ -152,6 +156,18 @@ class Outgoing(Link):
         statistics = self.statistics
         statistics.packets_sent += len(batch)
         statistics.octets_sent += sum(map(len, batch))
+
+    def _idle(self, now: float) -> bool:
+        """Nothing is there that could leave now."""
+        return not (
+            self.queue.pieces
+            or self._ack_now
+            or self._urgent
+            or self._repeats
+            or self._announce_key
+            or self._shutdown_requested
+            or now >= self._snack_at
+        )
 
     @property
     def has_output(self) -> bool:

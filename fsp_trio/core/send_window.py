@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fsp_trio.wire.packets import Snack
 from fsp_trio.wire.serial import sub
@@ -50,7 +50,7 @@ class Acknowledgement:
     """When the newest packet that is now taken for lost was sent."""
     gone: Sequence[Block] = ()
     """Packets acknowledged cumulatively; some may have been acknowledged selectively before."""
-    arrived: list[Block] = field(default_factory=list)
+    arrived: Sequence[Block] = ()
     """Packets acknowledged selectively, and not before."""
 
     def sent_once(self) -> list[float]:
@@ -220,18 +220,20 @@ class SendWindow:
                 return False
             ranges.append((start, end))
             sn = (sn + width + length) & MASK
+        arrived: list[Block] = []
         arrived_last = -1
         for start, end in ranges:
             for i in range(max(start, 0), end):
                 block = self.blocks[i]
                 if not block.acknowledged:
                     block.acknowledged = True
-                    result.arrived.append(block)
+                    arrived.append(block)
                     result.progress = True
                     if block.in_flight:
                         block.in_flight = False
                         result.octets += len(block.datagram)
             arrived_last = end - 1
+        result.arrived = arrived
         for i in range(arrived_last - REORDERING_THRESHOLD, -1, -1):
             block = self.blocks[i]
             if not block.acknowledged and block.times == 1:
