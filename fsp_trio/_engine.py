@@ -144,15 +144,20 @@ class SessionEngine:
         """Queue octets of the open transaction and send what can be sent."""
         connection = self._connection
         now = trio.current_time()
-        if self._pump_busy or not (datagrams := connection.send_alone(data, now)):
+        if self._pump_busy or not (datagram := connection.seal_alone(data, now)):
             connection.send(data)
-            self._after(now)
-        elif not self._transmit(datagrams):
+            return self._after(now)
+        try:
+            taken = self._transmit([datagram])
+        finally:  # a number serves once
+            connection.sealed_alone(data, datagram, now)
+        if not taken:
             self._hand_over()
         elif connection.is_over:
             self._after(now)
         else:
             self._arm()  # nothing happened that anybody waits for
+        return None
 
     def _queue_first(self, data: bytes) -> None:
         """A whole transaction before the handshake; the connection sends it with its confirmation (6.5)."""

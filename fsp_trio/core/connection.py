@@ -38,12 +38,12 @@ class Connection(Handshake):
             self._own_open = True
             self.queue.append(data)
 
-    def send_alone(self, data: bytes, now: float) -> list[bytes]:
-        """As `send` and then `datagrams_to_send`, for octets that make one packet where nothing else waits or is
-        under way; else it does nothing and gives nothing.
+    def seal_alone(self, data: bytes, now: float) -> bytes:
+        """The datagram for octets that make one packet where nothing else waits or is under way; else b"".
 
-        In that case `datagrams_to_send` comes down to these lines: there is nothing but a new packet to send, which
-        begins and ends nothing, and since none is in flight no congestion window and no pacer holds it up.
+        In that case `send` and `datagrams_to_send` come down to this and `sealed_alone`: there is nothing but a new
+        packet to send, which begins and ends nothing, and since none is in flight no congestion window and no pacer
+        holds it up.  `sealed_alone` must follow whatever happens, and may once the datagram is on its way.
         """
         sent = self.sent
         if (
@@ -54,18 +54,18 @@ class Connection(Handshake):
             or self.queue.whole_blocks
             or sub(sent.right_edge, sent.next_sn) <= 0
         ):
-            return []
+            return b""
+        return self._seal(Op.PURE_DATA, 0, data)
+
+    def sealed_alone(self, data: bytes, datagram: bytes, now: float) -> None:
+        """The other half of `seal_alone`: remember the packet."""
         self._own_open = True
         self.more_to_send = False
         self._probe_at = self._blocked_until = math.inf
         self._turn_interval(now)
-        batch: list[bytes] = []
-        self._emit(batch, Op.PURE_DATA, 0, data, now)
-        if self._life_over(sent.blocks[0].sn, 1, now):
-            batch += self._urgent
-            self._urgent = []
-        self._count_datagrams(batch)
-        return batch
+        self._remember(Op.PURE_DATA, data, datagram, now)
+        self._count_datagrams([datagram])
+        self._life_over(self.sent.blocks[0].sn, 1, now)
 
     def commit(self) -> int:
         """End the open transaction, or make an empty one (8.4.1); its ordinal, which `committed` will reach."""

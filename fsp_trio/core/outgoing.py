@@ -339,20 +339,28 @@ class Outgoing(Link):
 
     def _emit(self, batch: list[bytes], op: Op, flags: int, payload: bytes, now: float) -> None:
         """Number, seal and remember one in-band packet."""
-        sent = self.sent
-        sn = sent.next_sn
-        expected = self.received.expected
-        window = self.received.window
-        flags |= self._header_flags()
+        datagram = self._seal(op, flags, payload)
+        self._remember(op, payload, datagram, now)
+        batch.append(datagram)
+
+    def _seal(self, op: Op, flags: int, payload: bytes) -> bytes:
+        """The next in-band packet; the number is not used up before `_remember`."""
+        received = self.received
+        sn = self.sent.next_sn
         if self._srr_since == NEXT:
             self._srr_since = sn
-        op_code = self.codec.op_codes[op]
-        protection = self.keyring.sending.protection(sn)
-        head = self.codec.head(op_code, NORMAL_HEADER, flags, window, sn, expected)
-        datagram = protection.seal(self._ids, head, payload)
-        sent.append(Block(sn, payload, datagram, expected, now))
-        self._told(expected, window)
-        batch.append(datagram)
+        codec = self.codec
+        head = codec.head(
+            codec.op_codes[op], NORMAL_HEADER, flags | self._header_flags(), received.window, sn, received.expected
+        )
+        return self.keyring.sending.run(sn)[0].seal(self._ids, head, payload)
+
+    def _remember(self, op: Op, payload: bytes, datagram: bytes, now: float) -> None:
+        """The packet that `_seal` gave is going to leave."""
+        sent, received = self.sent, self.received
+        expected = received.expected
+        sent.append(Block(sent.next_sn, payload, datagram, expected, now))
+        self._told(expected, received.window)
         self._account(1, len(datagram))
         self.statistics.count_sent(op)
 
