@@ -139,15 +139,14 @@ class Connection(Handshake):
 
     def _reading_made_room(self) -> None:
         """Announce at once that a shut window opened, or grew by half of its capacity, in blocks or octets (M8, N1)."""
-        received = self.received
-        edge = (received.expected + received.window) & MASK
         if self.state in OVER or self.state is State.CHALLENGING:
             return
-        shut = sub(self.advertised_edge, received.expected) <= 0
+        received = self.received
+        told = sub(self.advertised_edge, received.expected)
         relieved = received.refused and received.octets_left >= received.refused
         if relieved:
             received.refused = 0
-        if shut or relieved or sub(edge, self.advertised_edge) * 2 >= received.capacity:
+        if told <= 0 or relieved or (received.window - told) * 2 >= received.capacity:
             self._ack_now = True
 
     @property

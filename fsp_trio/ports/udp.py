@@ -313,22 +313,17 @@ class UDPPort:
         if omit != self._omitting:
             self._omit_checksum(omit)
         sendto = self._sock.sendto
-        calls = octets = refused = 0
-        try:
-            for calls, datagram in enumerate(datagrams, 1):
-                try:
-                    octets += sendto(datagram, remote)
-                except BlockingIOError:
-                    refused += 1
-                    return calls - 1
-                except OSError as error:
-                    refused += 1
-                    count(statistics.send_errors, errno_name(error))
-            return calls
-        finally:
-            statistics.send_calls += calls
-            statistics.datagrams_sent += calls - refused
-            statistics.octets_sent += octets
+        for taken, datagram in enumerate(datagrams):
+            statistics.send_calls += 1
+            try:
+                statistics.octets_sent += sendto(datagram, remote)
+            except BlockingIOError:
+                return taken
+            except OSError as error:
+                count(statistics.send_errors, errno_name(error))
+            else:
+                statistics.datagrams_sent += 1
+        return len(datagrams)
 
     # The UDP checksum: gao-07 4.1 (G19, M53)
 
