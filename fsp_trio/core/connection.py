@@ -243,25 +243,21 @@ class Connection(Handshake):
 
     def next_deadline(self) -> float:
         """When handle_timer wants to be called; infinity if never."""
-        if self.state in OVER:
+        state = self.state
+        if state in OVER:
             return math.inf
-        if self.state in CONNECTING:
+        if state in CONNECTING:
             return min(self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval)
-        deadline = self._snack_at
-        if self._blocked_until < deadline:
-            deadline = self._blocked_until
-        if self._probe_at < deadline:
-            deadline = self._probe_at
-        if self._close_at < deadline:
-            deadline = self._close_at
-        retransmission = self._retransmission_deadline()
-        if retransmission < deadline:
-            deadline = retransmission
+        deadline = min(
+            self._snack_at, self._blocked_until, self._probe_at, self._close_at, self._retransmission_deadline()
+        )
+        if state in OWN_OPEN and not self._repeats:  # as below
+            return min(deadline, self.last_heard + self.idle_timeout)
         if self._repeats and self._blocked_until == math.inf:
             return 0.0
-        if self.state is State.CHALLENGING:
+        if state is State.CHALLENGING:
             return min(deadline, self._handshake_deadline)
-        if self.state is State.PRE_CLOSED:
+        if state is State.PRE_CLOSED:
             return deadline
         if self.is_committing:
             deadline = min(deadline, self._commit_deadline)
