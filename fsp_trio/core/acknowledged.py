@@ -1,4 +1,4 @@
-"""Third layer of a connection: what the peer acknowledges (gao-07 4.6, 8.4.3, 8.5.1, 8.5.3, 8.7)."""
+"""Fourth layer of a connection: what the peer acknowledges (gao-07 4.6, 8.4.3, 8.5.1, 8.5.3, 8.7)."""
 
 from __future__ import annotations
 

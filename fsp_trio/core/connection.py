@@ -1,4 +1,4 @@
-"""Seventh layer of a connection: the application's side, and time."""
+"""Eighth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
 from fsp_trio.core.handshake import Handshake
 from fsp_trio.core.keyring import Secret
-from fsp_trio.core.link import MASK
 from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, OWN_OPEN, Event, State
 from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub

@@ -1,4 +1,4 @@
-"""Fifth layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
+"""Sixth layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
 
 from __future__ import annotations
 
