@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import trio
 
 from fsp_trio._bell import Bell
+from fsp_trio._lot import Lot
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.errors import CommitTimeout, FSPClosedError, raise_broken
@@ -78,9 +79,9 @@ class SessionEngine:
         self._retransmit_timer = endpoint._wheel.add(self._retransmit_bell.ring)
         self._probe_timer = endpoint._wheel.add(self._probe_bell.ring)
         self._scope: trio.CancelScope | None = None
-        self._arrivals = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
-        self._watchers = trio.lowlevel.ParkingLot()
+        self._arrivals = Lot()
+        self._room = Lot()
+        self._watchers = Lot()
         self._leftover: list[bytes] = []
         """Datagrams that the socket did not take: part of one batch at most."""
         self._inbox_used = False
@@ -141,8 +142,22 @@ class SessionEngine:
 
     def _send(self, data: bytes) -> None:
         """Queue octets of the open transaction and send what can be sent."""
-        self._connection.send(data)
-        self._after(trio.current_time())
+        connection = self._connection
+        now = trio.current_time()
+        if self._pump_busy or not (datagram := connection.seal_alone(data, now)):
+            connection.send(data)
+            return self._after(now)
+        try:
+            taken = self._transmit([datagram])
+        finally:  # a number serves once
+            connection.sealed_alone(data, datagram, now)
+        if not taken:
+            self._hand_over()
+        elif connection.is_over:
+            self._after(now)
+        else:
+            self._arm()  # nothing happened that anybody waits for
+        return None
 
     def _queue_first(self, data: bytes) -> None:
         """A whole transaction before the handshake; the connection sends it with its confirmation (6.5)."""
@@ -200,9 +215,9 @@ class SessionEngine:
         self._closed = True
         if self._ended:
             self._connection.discard_unread()
-        self._arrivals.unpark_all()
-        self._room.unpark_all()
-        self._watchers.unpark_all()
+        self._arrivals.wake_all()
+        self._room.wake_all()
+        self._watchers.wake_all()
 
     def _break(self, reason: int) -> None:
         """Reset the session because of what the peer did: later operations find it broken, not closed."""
@@ -248,12 +263,12 @@ class SessionEngine:
         if self._abandoned and connection.readable:
             self._refuse_late_data(now)
         self._flush(now)
-        if self._arrivals and (connection.readable or connection.peer_released):
-            self._arrivals.unpark_all()
-        if self._room and (self._free_octets > 0 or connection.peer_released):
-            self._room.unpark_all()
-        if self._watchers:
-            self._watchers.unpark_all()
+        if self._arrivals.parked and (connection.readable or connection.peer_released):
+            self._arrivals.wake_all()
+        if self._room.parked and (self._free_octets > 0 or connection.peer_released):
+            self._room.wake_all()
+        if self._watchers.parked:
+            self._watchers.wake_all()
         if self._on_event is not None:
             self._on_event()
         if connection.is_over:

@@ -145,7 +145,7 @@ class FSPSession(SessionEngine):
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
             while not self._next_began():
-                await self._arrivals.park()
+                await self._wait_arrival()
                 waited = True
                 self._check_unclosed()
             if not waited:

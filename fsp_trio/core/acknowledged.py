@@ -1,4 +1,4 @@
-"""Third layer of a connection: what the peer acknowledges (gao-07 4.6, 8.4.3, 8.5.1, 8.5.3, 8.7)."""
+"""Fourth layer of a connection: what the peer acknowledges (gao-07 4.6, 8.4.3, 8.5.1, 8.5.3, 8.7)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,15 @@ class Acknowledged(Outgoing):
 
     def _acknowledged(self, result: Acknowledgement, now: float) -> None:
         if result.progress:
-            self._last_acknowledged_at = max(self._last_acknowledged_at, now)
-            self.last_heard = max(self.last_heard, now)  # news, though it may come with an old packet (F13)
-            self.rtt.progress()
-            if self.rtt.takes_all:
-                self.rtt.acknowledged(result.sent_once(), now)
-            self.macroflow.acknowledged(result.octets, self.rtt.srtt, now)
+            if now > self._last_acknowledged_at:
+                self._last_acknowledged_at = now
+            if now > self.last_heard:
+                self.last_heard = now  # news, though it may come with an old packet (F13)
+            rtt = self.rtt
+            rtt.progress()
+            if rtt.takes_all:
+                rtt.acknowledged(result.sent_once(), now)
+            self.macroflow.acknowledged(result.octets, rtt.srtt, now)
             self._blocked_until = math.inf
         if result.loss_sent_at > -math.inf:
             self.macroflow.congested(result.loss_sent_at, now)

@@ -1,4 +1,4 @@
-"""Fourth layer of a connection: what proves to be the peer's, and what is not part of the stream.
+"""Fifth layer of a connection: what proves to be the peer's, and what is not part of the stream.
 
 gao-07 4.8, 4.9, 8.4.2, 8.5.3, 10.3.  Names that end in `_untrusted` take octets that nothing has vouched for.
 Everything that is refused is counted in `statistics.drops` by reason and changes nothing else.

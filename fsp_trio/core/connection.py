@@ -1,4 +1,4 @@
-"""Seventh layer of a connection: the application's side, and time."""
+"""Eighth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
 from fsp_trio.core.handshake import Handshake
 from fsp_trio.core.keyring import Secret
-from fsp_trio.core.link import MASK
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, Event, State
+from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, OWN_OPEN, Event, State
+from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub
 
 PACKET_COST = 128
@@ -36,6 +36,35 @@ class Connection(Handshake):
         if data:
             self._own_open = True
             self.queue.append(data)
+
+    def seal_alone(self, data: bytes, now: float) -> bytes:
+        """The datagram for octets that make one packet where nothing else waits or is under way; else b"".
+
+        In that case `send` and `datagrams_to_send` come down to this and `sealed_alone`: there is nothing but a new
+        packet to send, which begins and ends nothing, and since none is in flight no congestion window and no pacer
+        holds it up.  `sealed_alone` must follow whatever happens, and may once the datagram is on its way.
+        """
+        sent = self.sent
+        if (
+            self.state not in OWN_OPEN
+            or sent.blocks
+            or not 0 < len(data) <= self.payload_limit
+            or not self._idle(now)
+            or self.queue.whole_blocks
+            or sub(sent.right_edge, sent.next_sn) <= 0
+        ):
+            return b""
+        return self._seal(Op.PURE_DATA, 0, data)
+
+    def sealed_alone(self, data: bytes, datagram: bytes, now: float) -> None:
+        """The other half of `seal_alone`: remember the packet."""
+        self._own_open = True
+        self.more_to_send = False
+        self._probe_at = self._blocked_until = math.inf
+        self._turn_interval(now)
+        self._remember(Op.PURE_DATA, data, datagram, now)
+        self._count_datagrams([datagram])
+        self._life_over(self.sent.blocks[0].sn, 1, now)
 
     def commit(self) -> int:
         """End the open transaction, or make an empty one (8.4.1); its ordinal, which `committed` will reach."""
@@ -109,15 +138,14 @@ class Connection(Handshake):
 
     def _reading_made_room(self) -> None:
         """Announce at once that a shut window opened, or grew by half of its capacity, in blocks or octets (M8, N1)."""
-        received = self.received
-        edge = (received.expected + received.window) & MASK
         if self.state in OVER or self.state is State.CHALLENGING:
             return
-        shut = sub(self.advertised_edge, received.expected) <= 0
+        received = self.received
+        told = sub(self.advertised_edge, received.expected)
         relieved = received.refused and received.octets_left >= received.refused
         if relieved:
             received.refused = 0
-        if shut or relieved or sub(edge, self.advertised_edge) * 2 >= received.capacity:
+        if told <= 0 or relieved or (received.window - told) * 2 >= received.capacity:
             self._ack_now = True
 
     @property
@@ -214,25 +242,21 @@ class Connection(Handshake):
 
     def next_deadline(self) -> float:
         """When handle_timer wants to be called; infinity if never."""
-        if self.state in OVER:
+        state = self.state
+        if state in OVER:
             return math.inf
-        if self.state in CONNECTING:
+        if state in CONNECTING:
             return min(self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval)
-        deadline = self._snack_at
-        if self._blocked_until < deadline:
-            deadline = self._blocked_until
-        if self._probe_at < deadline:
-            deadline = self._probe_at
-        if self._close_at < deadline:
-            deadline = self._close_at
-        retransmission = self._retransmission_deadline()
-        if retransmission < deadline:
-            deadline = retransmission
+        deadline = min(
+            self._snack_at, self._blocked_until, self._probe_at, self._close_at, self._retransmission_deadline()
+        )
+        if state in OWN_OPEN and not self._repeats:  # as below
+            return min(deadline, self.last_heard + self.idle_timeout)
         if self._repeats and self._blocked_until == math.inf:
             return 0.0
-        if self.state is State.CHALLENGING:
+        if state is State.CHALLENGING:
             return min(deadline, self._handshake_deadline)
-        if self.state is State.PRE_CLOSED:
+        if state is State.PRE_CLOSED:
             return deadline
         if self.is_committing:
             deadline = min(deadline, self._commit_deadline)

@@ -1,4 +1,4 @@
-"""Sixth layer of a connection: the handshake (gao-07 5.1 to 5.5, 6)."""
+"""Seventh layer of a connection: the handshake (gao-07 5.1 to 5.5, 6)."""
 
 from __future__ import annotations
 

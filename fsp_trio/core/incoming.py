@@ -1,4 +1,4 @@
-"""Fifth layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
+"""Sixth layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
 
 from __future__ import annotations
 
@@ -54,14 +54,15 @@ class Incoming(Authentic):
 
         `congested` tells that the network marked one of them Congestion Experienced.
         """
+        number = len(datagrams)
         statistics = self.statistics
-        statistics.packets_received += len(datagrams)
+        statistics.packets_received += number
         statistics.octets_received += sum(map(len, datagrams))
         before = self._news
         taken = 0
         if self.state in PEER_OPEN and source == self.remote and not self.received.early:
             taken = self._receive_run(datagrams, now)
-        if taken < len(datagrams):
+        if taken < number:
             for datagram in datagrams[taken:]:
                 self._receive_one_untrusted(datagram, source, now)
         if congested and self.revision.tells_congestion and (self._news != before or taken):
@@ -72,25 +73,25 @@ class Incoming(Authentic):
 
         How many datagrams were taken from the front; the rest goes the long way.
         """
-        received = self.received
+        received, sent = self.received, self.sent
         expected = received.expected
-        room = received.window
-        receiving = self.keyring.receiving
-        protection, run = receiving.run(expected)
-        room = min(room, run, len(datagrams))
+        protection, run = self.keyring.receiving.run(expected)
+        room = min(received.window, run)
         open_ = protection.open
-        unpack = self.codec.unpack_head
-        op_code = self.codec.op_codes[Op.PURE_DATA]
+        codec = self.codec
+        unpack = codec.unpack_head
+        op_code = codec.op_codes[Op.PURE_DATA]
         telling = self._telling_flags
         peer_ids = self._peer_ids
         ready = received.ready
         octets = 0
         space = received.octets_left + SMALLEST
-        acknowledgement = self.sent.una
+        acknowledgement = sent.una
         window = -1
         count = 0
-        while count < room:
-            datagram = datagrams[count]
+        for datagram in datagrams:
+            if count >= room:
+                break
             op, major, offset, flags, sn, acknowledgement_here = unpack(datagram, ULTID_PAIR)
             if (
                 sn != expected
@@ -103,9 +104,8 @@ class Incoming(Authentic):
             ):
                 break
             if acknowledgement_here != acknowledgement:
-                if sub(acknowledgement_here, self.sent.next_sn) > 0:
-                    break
-                if sub(acknowledgement_here, acknowledgement) < 0:
+                news = acknowledgement_here - acknowledgement & MASK
+                if news > (sent.next_sn - acknowledgement & MASK):  # beyond what was sent, or older than known
                     break
             payload = open_(datagram)
             if not payload:
@@ -129,7 +129,8 @@ class Incoming(Authentic):
             self._take_acknowledgement(acknowledgement, window, now)
             if self._snack_at == math.inf:
                 self._shift_snack(now)
-            self._acknowledge_often(expected)
+            if expected - self.told_expected & MASK >= self._snack_every:
+                self._acknowledge_often(expected)
         return count
 
     # one packet, any kind

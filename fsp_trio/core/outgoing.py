@@ -1,13 +1,13 @@
-"""Second layer of a connection: what leaves, and when (gao-07 8.2 to 8.6, 9.1, 10.1)."""
+"""Third layer of a connection: what leaves, and when (gao-07 8.2 to 8.6, 9.1, 10.1)."""
 
 from __future__ import annotations
 
 import math
-from itertools import repeat
 
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import Secret
-from fsp_trio.core.link import LAST_SERIAL, MASK, NEXT, Link
+from fsp_trio.core.link import LAST_SERIAL, MASK
+from fsp_trio.core.sealing import Sealing
 from fsp_trio.core.send_window import Block
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import (
@@ -36,7 +36,7 @@ FIRST_SNACK_AFTER = 8
 NO_SINK = SinkParameter(bytes(4), NO_PREFIXES)
 
 
-class Outgoing(Link):
+class Outgoing(Sealing):
     """Packets in order, their repeats, acknowledgements, and the timers of all these."""
 
     __slots__ = (
@@ -47,7 +47,6 @@ class Outgoing(Link):
         "_committing",
         "_committing_since",
         "_farewell",
-        "_first_sends",
         "_heartbeat_at",
         "_interval_start",
         "_last_acknowledged_at",
@@ -68,13 +67,12 @@ class Outgoing(Link):
         "_switch_after",
         "_to_log",
         "_unflushed",
-        "advertised_edge",
         "committed",
         "more_to_send",
-        "told_expected",
     )
 
     def _start_outgoing(self, now: float) -> None:
+        self._start_sealing()
         self._ack_now = False
         self._announce_key = False
         self._blocked_until = math.inf
@@ -102,7 +100,6 @@ class Outgoing(Link):
         self._probe_at = math.inf
         self._repeats: list[Block] = []
         self._interval_start = now
-        self._first_sends = 0
         self._repeat_quota = 1
         self._repeats_allowed = 1
         self._shutdown_requested = False
@@ -111,10 +108,6 @@ class Outgoing(Link):
         self._snack_sent_at = -math.inf
         self._unflushed: Block | None = None
         """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
-        self.advertised_edge = 0
-        """The furthest number that the windows told so far admit."""
-        self.told_expected = 0
-        """The newest cumulative acknowledgement that we sent."""
         self.more_to_send = False
         """The batch was full: `datagrams_to_send` has more right now."""
         self.committed = 0
@@ -125,9 +118,13 @@ class Outgoing(Link):
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The next datagrams for `remote`, a bounded batch; ask again at once while `more_to_send`."""
         self.more_to_send = False
+        self._blocked_until = math.inf
+        if self._idle(now):
+            if self._probe_at <= now:
+                self._probe_at = math.inf  # nothing wants to be sent any more
+            return []
         batch = self._urgent
         self._urgent = []
-        self._blocked_until = math.inf
         self._turn_interval(now)
         if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
@@ -145,10 +142,20 @@ class Outgoing(Link):
         else:
             self._ack_now = False
         if batch:
-            statistics = self.statistics
-            statistics.packets_sent += len(batch)
-            statistics.octets_sent += sum(map(len, batch))
+            self._count_datagrams(batch)
         return batch
+
+    def _idle(self, now: float) -> bool:
+        """Nothing is there that could leave now."""
+        return not (
+            self.queue.pieces
+            or self._ack_now
+            or self._urgent
+            or self._repeats
+            or self._announce_key
+            or self._shutdown_requested
+            or now >= self._snack_at
+        )
 
     @property
     def has_output(self) -> bool:
@@ -233,60 +240,6 @@ class Outgoing(Link):
         last = (self.sent.next_sn - 1) & MASK
         return not self._life_over(last, len(payloads) or 1, now)
 
-    def _emit_run(self, batch: list[bytes], op: Op, payloads: list[bytes], protection: Protection, now: float) -> None:
-        """Number, seal and remember packets that end nothing: one of `op`, the rest PURE_DATA."""
-        sent = self.sent
-        head = self.codec.head
-        expected = self.received.expected
-        window = self.received.window
-        flags = self._header_flags()
-        sn = first = sent.next_sn
-        if self._srr_since == NEXT:
-            self._srr_since = sn
-        seal = protection.seal
-        ids = self._ids
-        codes = self.codec.op_codes
-        op_code, pure_data = codes[op], codes[Op.PURE_DATA]
-        datagrams: list[bytes] = []
-        for payload in payloads:
-            datagrams.append(seal(ids, head(op_code, NORMAL_HEADER, flags, window, sn, expected), payload))
-            sn = (sn + 1) & MASK
-            op_code = pure_data
-        count = len(payloads)
-        numbers = range(first, first + count)
-        sent.blocks.extend(map(Block, numbers, payloads, datagrams, repeat(expected), repeat(now)))
-        octets = sum(map(len, datagrams))
-        sent.next_sn = sn
-        sent.payload += octets - count * (NORMAL_HEADER + ULTID_PAIR)
-        batch += datagrams
-        self._told(expected, window)
-        self._account(count, octets)
-        self.statistics.count_sent(op)
-        if count > 1:
-            self.statistics.count_sent(Op.PURE_DATA, count - 1)
-
-    def _told(self, expected: int, window: int) -> None:
-        """A packet left with this acknowledgement and window."""
-        self.told_expected = expected
-        self.advertised_edge = (expected + window) & MASK
-
-    def _account(self, count: int, octets: int) -> None:
-        self.macroflow.sent(octets)
-        self._first_sends += count
-        statistics = self.statistics
-        statistics.in_band_sent += count
-        statistics.payload_sent += octets - count * (NORMAL_HEADER + ULTID_PAIR)
-
-    def _life_over(self, sn: int, uses: int, now: float) -> bool:
-        """Count applications of a key; True, and the connection ended, past 12.6's limit.
-
-        A key of a chain is replaced before (7.5), unless this end does little but acknowledge.
-        """
-        if self.keyring.sending.era(sn).wear(sn, uses) <= self.keyring.key_life:
-            return False
-        self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
-        return True
-
     def _end_sent(self, block: Block, ordinal: int) -> None:
         """The packet that ends a transaction has left: nothing follows before its ACK_FLUSH (2, 5.7)."""
         self._unflushed = block
@@ -317,25 +270,6 @@ class Outgoing(Link):
         self._happen(Event.FLUSH)
         self._end_sent(self.sent.blocks[-1], 0)
         return True
-
-    def _emit(self, batch: list[bytes], op: Op, flags: int, payload: bytes, now: float) -> None:
-        """Number, seal and remember one in-band packet."""
-        sent = self.sent
-        sn = sent.next_sn
-        expected = self.received.expected
-        window = self.received.window
-        flags |= self._header_flags()
-        if self._srr_since == NEXT:
-            self._srr_since = sn
-        op_code = self.codec.op_codes[op]
-        protection = self.keyring.sending.protection(sn)
-        head = self.codec.head(op_code, NORMAL_HEADER, flags, window, sn, expected)
-        datagram = protection.seal(self._ids, head, payload)
-        sent.append(Block(sn, payload, datagram, expected, now))
-        self._told(expected, window)
-        batch.append(datagram)
-        self._account(1, len(datagram))
-        self.statistics.count_sent(op)
 
     def _send_release(self, batch: list[bytes], now: float) -> None:
         """RELEASE once the peer's transaction is complete and nothing of ours is outstanding (9.1, M38)."""

@@ -92,6 +92,10 @@ class ReceiveWindow:
     def read(self, max_octets: int) -> bytes:
         """Up to `max_octets` octets of the current transaction; b"" if none are there."""
         ready = self.ready
+        if len(ready) == 1 and not self._partial and type(whole := ready[0]) is bytes and len(whole) <= max_octets:
+            ready.clear()
+            self.ready_octets -= len(whole)
+            return whole
         parts = []
         room = max_octets
         emptied = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fsp_trio.wire.packets import Snack
 from fsp_trio.wire.serial import sub
@@ -50,7 +50,7 @@ class Acknowledgement:
     """When the newest packet that is now taken for lost was sent."""
     gone: Sequence[Block] = ()
     """Packets acknowledged cumulatively; some may have been acknowledged selectively before."""
-    arrived: list[Block] = field(default_factory=list)
+    arrived: Sequence[Block] = ()
     """Packets acknowledged selectively, and not before."""
 
     def sent_once(self) -> list[float]:
@@ -62,13 +62,13 @@ class Acknowledgement:
 class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
-    __slots__ = ("_coalesce", "_ends", "_start", "_whole_blocks", "octets", "pieces")
+    __slots__ = ("_coalesce", "_ends", "_start", "octets", "pieces", "whole_blocks")
 
     def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
-        self._whole_blocks = whole_blocks
+        self.whole_blocks = whole_blocks
         self._ends = 0
         """Transactions that end here."""
         self._start = 0
@@ -80,7 +80,7 @@ class SendQueue:
     @property
     def ready(self) -> bool:
         """A packet can be made: of octets that end a transaction, or of others that need not wait to fill a block."""
-        if self._whole_blocks and not self._ends:
+        if self.whole_blocks and not self._ends:
             return self.octets > self._coalesce
         return bool(self.pieces)
 
@@ -220,18 +220,20 @@ class SendWindow:
                 return False
             ranges.append((start, end))
             sn = (sn + width + length) & MASK
+        arrived: list[Block] = []
         arrived_last = -1
         for start, end in ranges:
             for i in range(max(start, 0), end):
                 block = self.blocks[i]
                 if not block.acknowledged:
                     block.acknowledged = True
-                    result.arrived.append(block)
+                    arrived.append(block)
                     result.progress = True
                     if block.in_flight:
                         block.in_flight = False
                         result.octets += len(block.datagram)
             arrived_last = end - 1
+        result.arrived = arrived
         for i in range(arrived_last - REORDERING_THRESHOLD, -1, -1):
             block = self.blocks[i]
             if not block.acknowledged and block.times == 1:

@@ -36,6 +36,9 @@ REFUSALS_BEFORE_GIVING_UP: Final = 16
 _LARGEST: Final = 65_536
 _CONTROL_SPACE: Final = 128  # three small control messages; more than enough on every platform
 
+_UNMARKED: Final = [(offload.SOL_IP, offload.IP_TOS, bytes([offload.ECT_0]))]
+"""The control messages of nearly every datagram that came alone: nothing to tell."""
+
 _Arrival: TypeAlias = tuple[Sequence[bytes], int, bool, Address]
 
 
@@ -212,7 +215,7 @@ class UDPPort:
         """One system call; what the system has joined (UDP_GRO) is cut again by the size it tells."""
         octets, control, flags, source = self._sock.recvmsg_into(self._buffers, _CONTROL_SPACE)
         segment, congested = octets, False
-        if control:
+        if control and control != _UNMARKED:
             segment, congested = self._read_control(control, octets)
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
@@ -223,7 +226,7 @@ class UDPPort:
     def _arrival_with_control(self) -> _Arrival:
         # For single datagrams a fresh object is faster than a copy out of the reused buffer.
         datagram, control, flags, source = self._sock.recvmsg(_LARGEST, _CONTROL_SPACE)
-        congested = self._read_control(control, 0)[1] if control else False
+        congested = self._read_control(control, 0)[1] if control and control != _UNMARKED else False
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
         return (datagram,), len(datagram), congested, source
@@ -310,22 +313,17 @@ class UDPPort:
         if omit != self._omitting:
             self._omit_checksum(omit)
         sendto = self._sock.sendto
-        calls = octets = refused = 0
-        try:
-            for calls, datagram in enumerate(datagrams, 1):
-                try:
-                    octets += sendto(datagram, remote)
-                except BlockingIOError:
-                    refused += 1
-                    return calls - 1
-                except OSError as error:
-                    refused += 1
-                    count(statistics.send_errors, errno_name(error))
-            return calls
-        finally:
-            statistics.send_calls += calls
-            statistics.datagrams_sent += calls - refused
-            statistics.octets_sent += octets
+        for taken, datagram in enumerate(datagrams):
+            statistics.send_calls += 1
+            try:
+                statistics.octets_sent += sendto(datagram, remote)
+            except BlockingIOError:
+                return taken
+            except OSError as error:
+                count(statistics.send_errors, errno_name(error))
+            else:
+                statistics.datagrams_sent += 1
+        return len(datagrams)
 
     # The UDP checksum: gao-07 4.1 (G19, M53)
 
