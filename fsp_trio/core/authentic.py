@@ -137,9 +137,10 @@ class Authentic(Acknowledged):
         """An out-of-band packet ends the peer's transaction after the fact (jason-00 2, 7.5, A34)."""
         received = self.received
         complete = sn == (received.expected - 1) & MASK and not received.early
-        if self._peer_open and complete and self._happen(Event.RCV_NULCOMMIT) is not None:
-            received.deliver(b"", True)
-            self._peer_open = False
+        if complete and self._happen(Event.RCV_NULCOMMIT) is not None:
+            if self._peer_open:
+                received.deliver(b"", True)
+                self._peer_open = False
             self._ack_now = True
 
     def _awaits_old_flush(self, sn: int) -> bool:

@@ -224,7 +224,8 @@ class Incoming(Authentic):
             self._authentic(sn, 0, source, flags, now, follows=not old_key and not names_addresses(sink))
         self._old_key_answer = old_key
         if ahead >= 0 and (op is Op.ACK_CONNECT_REQ or self.state not in _ACCEPTING):
-            if op is Op.RELEASE and ahead == 0 and self._happen(Event.RCV_RELEASE) is not None:
+            again = op is Op.RELEASE and ahead == 0 and self._farewell is None  # else it was answered by ours already
+            if again and self._happen(Event.RCV_RELEASE) is not None:
                 received.advance(now)
                 self._ack_now = True  # 5.12, M41
                 return None
@@ -238,7 +239,7 @@ class Incoming(Authentic):
         if ahead < 0 or sn in received.early:
             self.statistics.duplicates += 1
             self._take_acknowledgement(expected, window, now)
-            self._answer_duplicate(now)
+            self._answer_duplicate(op, now)
             return None
         if not received.fits(sn, len(payload)):
             received.refused = len(payload)
@@ -267,11 +268,11 @@ class Incoming(Authentic):
         if due and len(datagram) <= LIMBO_DATAGRAM and len(self._limbo) < LIMBO:
             self._limbo.append((datagram, source, now))
 
-    def _answer_duplicate(self, now: float) -> None:
+    def _answer_duplicate(self, op: Op, now: float) -> None:
         """A packet that was accepted before draws an acknowledgement: ours may have been lost (8.4.2)."""
         if self._peer_open:
             self._shift_snack(now)
-        else:
+        elif self.state in self.revision.acknowledging or (op is Op.RELEASE and self._farewell):
             self._ack_now = True
 
     def _take_in_order(self, op: Op, flags: int, payload: bytes, expected: int, window: int, now: float) -> None:

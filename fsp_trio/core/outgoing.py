@@ -437,6 +437,8 @@ class Outgoing(Sealing):
 
     def _shift_snack(self, now: float) -> None:
         """Bring the next SNACK forward to one round trip from now (8.5.2), unless one has just left (F9)."""
+        if self.state not in self.revision.acknowledging:
+            return
         due = now + (max(self.rtt.srtt, 0.001) if self.rtt.measured else UNMEASURED_SNACK)
         if not self.received.early:
             due = max(due, self._snack_sent_at + self.settings.timers.granularity)

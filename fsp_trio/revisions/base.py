@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from fsp_trio.integrity.suite import IntegritySuite
-from fsp_trio.revisions.states import StateTable
+from fsp_trio.revisions.states import CLOSING, CONNECTED, State, StateTable
 from fsp_trio.wire.codec import Codec
 from fsp_trio.wire.packets import FLAG_EOT, Op
 
@@ -60,6 +60,9 @@ class Revision:
     """ACK_CONNECT_REQ is a whole transaction whether its flag says so or not (jason-00 3.9, A8)."""
     keep_alive_names_sink: bool = True
     """KEEP_ALIVE always has a Sink Parameter (10.1)."""
+    acknowledging: frozenset[State] = CONNECTED | CLOSING | {State.CHALLENGING, State.CLOSED}
+    """States in which a packet of the stream that is early, or was heard before, draws an acknowledgement (8.5.2); a
+    repeated RELEASE always does."""
     commits_out_of_band: bool = False
     """An out-of-band packet may end the peer's transaction after the fact (jason-00 7.5, A34)."""
     tells_congestion: bool = True
