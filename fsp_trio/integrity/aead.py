@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
 class AeadProtection:
-    """One AES key and its salt.
+    """AES-GCM; the nonce is made of salt and numbers, extension headers are encrypted as the payload is (8.1).
 
     The nonce is made of header fields, so the caller must never seal two different packets with the same
     sequence and expected or serial number.

@@ -6,7 +6,7 @@ from fastcrc.crc64 import ecma_182
 
 
 class Crc64Protection:
-    """A check sum that starts from the fields of the handshake.
+    """CRC64 of the whole packet, started from the fields of the handshake (8.1).
 
     It proves nothing against an attacker who saw the handshake: all that goes into it was on the wire.  The
     ULTIDs of a datagram are not summed up, they only have a part in the start values.

@@ -122,7 +122,7 @@ def _serial(head: bytes, body: bytes) -> int:
 
 
 class RawKey:
-    """A key as it was installed; it is the only one of its installation."""
+    """As it was installed, and the only one of its installation (6.2)."""
 
     __slots__ = ("_protection", "key_bits")
 

@@ -9,7 +9,7 @@ from fsp_trio.integrity.schedule import mac_schedule
 
 
 class MacProtection:
-    """The body stays readable; header, ULTIDs and body are authenticated."""
+    """BLAKE2b of header, ULTIDs and body, which stays readable, under a key extracted from the material (8.1)."""
 
     __slots__ = ("_keyed",)
 

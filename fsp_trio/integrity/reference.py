@@ -19,7 +19,7 @@ LONGEST_FOR_128 = 16
 
 
 class LittleEndianCrc64(Crc64Protection):
-    """CRC64 whose start value is read, and whose results are stored, least significant octet first."""
+    """CRC64 of the whole packet, its start value read and its result stored least significant octet first."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class RepeatingAead(AeadProtection):
 
 
 class ReferenceSchedule(AeadSchedule):
-    """The key schedule of gao-07; the size of the key follows from that of the material."""
+    """As gao-07; the size of the key follows from that of the material."""
 
     __slots__ = ()
 

@@ -58,7 +58,7 @@ def _material(ikm: bytes) -> bytes:
 
 
 class AeadSchedule:
-    """The chain of keys that comes of one installation.
+    """Extracted from the material and expanded to a chain of keys (7.4, 7.5).
 
     Every key depends on the one before, so a batch that is no longer remembered is reached from the newest
     remembered one before it; the first is never forgotten.

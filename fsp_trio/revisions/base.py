@@ -53,7 +53,7 @@ class Revision:
     bare_commit: Op = Op.NULCOMMIT
     """What ends a transaction without octets, and confirms a connection (6.5, 8.4.1)."""
     release_flags: int = FLAG_EOT
-    """RELEASE ends a transaction, too (9.1, M37)."""
+    """Flags of RELEASE: EoT if it ends a transaction, too (9.1, M37)."""
     acceptance_is_sealed: bool = True
     """ACK_CONNECT_REQ has an integrity check code, and not the time in its place (jason-00 5.5, A7)."""
     acceptance_ends: bool = False
@@ -74,6 +74,7 @@ class Revision:
     repeats_nonces: bool = False
     """Encryption is broken by design: one nonce serves many packets."""
     round_trips: RoundTripRule = RoundTripRule.SMOOTHED
+    """How round trips are measured, and time-outs made of them (8.5.1; jason-00 7.4)."""
     rekey_after: int | None
     """Packets in one direction under one AEAD key (7.5); None where keys are not changed."""
     key_life: int
@@ -81,14 +82,14 @@ class Revision:
     initial_window_minimum: int
     """Smallest receive capacity that may be negotiated (8.6)."""
     heartbeat_interval: float
-    """10.1"""
+    """Where nothing is sent for so long a KEEP_ALIVE is (10.1)."""
     idle_timeout: float
-    """12.5"""
+    """Silence of the peer that ends a connection (12.5)."""
     transient_timeout: float
-    """6.6, 12.1, 12.2"""
+    """For a connection to be set up, from the first packet (6.6, 12.1, 12.2)."""
     commit_timeout: float
     """8.4.4: `commit()` gives up when nothing was acknowledged for so long (B7)."""
     commit_abort: float
     """12.3: no packet at all for so long while committing ends the connection (B7)."""
     shutdown_timeout: float
-    """12.4"""
+    """For RELEASE to be answered (12.4)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from fsp_trio.wire.packets import Extension, Op, Packet, SinkParameter, Snack
+from fsp_trio.wire.packets import Extension, ExtensionKind, Op, Packet, SinkParameter, Snack
 
 NORMAL_HEADER: Final = 24
 """Octets of the fixed header; where the extension headers begin."""
@@ -22,6 +22,7 @@ class Codec(Protocol):
 
     op_codes: Mapping[Op, int]
     ops: Mapping[int, Op]
+    extension_codes: Mapping[ExtensionKind, int]
 
     @property
     def unpack_head(self) -> Callable[[bytes, int], tuple[int, int, int, int, int, int]]:

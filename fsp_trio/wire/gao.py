@@ -40,11 +40,15 @@ _MOST_WINDOW = 0xFFFFFF
 
 
 class GaoCodec:
-    """Packets to octets and back.  decode(encode(x)) == x, and encode(decode(o)) == o."""
+    """Op code first, check code last; extension headers are a chain from the front, their lengths little-endian (4.2).
+
+    decode(encode(x)) == x, and encode(decode(o)) == o.
+    """
 
     def __init__(self, op_codes: Mapping[Op, int], extension_codes: Mapping[ExtensionKind, int]) -> None:
         self.op_codes: Mapping[Op, int] = dict(op_codes)
         self.ops: Mapping[int, Op] = {code: op for op, code in op_codes.items()}
+        self.extension_codes: Mapping[ExtensionKind, int] = dict(extension_codes)
         self.unpack_head: Callable[[bytes, int], tuple[int, int, int, int, int, int]] = _HEAD.unpack_from
         self._shapes = {code: SHAPES[op] for op, code in op_codes.items()}
         self._extensions = ExtensionCodec(extension_codes)

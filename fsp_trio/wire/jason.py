@@ -87,11 +87,15 @@ def headers_of(headers: bytes, base: int = NORMAL_HEADER) -> Iterator[tuple[int,
 
 
 class JasonCodec:
-    """Packets to octets and back.  decode(encode(x)) == x, and encode(decode(o)) == o."""
+    """Numbers first, check code in the middle, op code last; extension headers are a stack from the end (3.3, 3.8).
+
+    decode(encode(x)) == x, and encode(decode(o)) == o.
+    """
 
     def __init__(self, op_codes: Mapping[Op, int], extension_codes: Mapping[ExtensionKind, int]) -> None:
         self.op_codes: Mapping[Op, int] = dict(op_codes)
         self.ops: Mapping[int, Op] = {code: op for op, code in op_codes.items()}
+        self.extension_codes: Mapping[ExtensionKind, int] = dict(extension_codes)
         self._shapes = {code: SHAPES[op] for op, code in op_codes.items()}
         self._sink_code = extension_codes[ExtensionKind.PEER_SUBNETS]
         self._snack_code = extension_codes[ExtensionKind.SELECTIVE_NACK]

@@ -24,7 +24,7 @@ _LARGEST_REASON = 0xFF
 
 
 class ReferenceCodec(GaoCodec):
-    """A GaoCodec with the program's oddities.
+    """As gao-07, with the program's oddities.
 
     ACK_INIT_CONNECT says that its payload begins where its Sink Parameter does; CONNECT_REQUEST has the Sink
     Parameter before the last three fields; RESET of an established connection has no reason, but a window.
