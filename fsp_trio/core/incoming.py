@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fsp_trio.core.authentic import SMALLEST, Authentic, names_addresses
 from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.keyring import LIMBO
 from fsp_trio.core.link import MASK, Address
 from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
@@ -15,8 +16,6 @@ from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
 from fsp_trio.wire.serial import sub
 
-LIMBO = 8
-"""Packets kept unopened because they may belong to a key that the application is about to install."""
 LIMBO_DATAGRAM = 2048
 """Largest of them, in octets."""
 

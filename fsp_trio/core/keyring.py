@@ -14,6 +14,10 @@ from fsp_trio.wire.serial import sub
 OLD_KEY_LIFE = 60.0
 """Seconds that a key outlives its last unacknowledged number (M33)."""
 
+LIMBO = 8
+"""Packets under a new key that are kept unopened until the application has installed it here, too (F2), and that are
+sent under one before the first of them is acknowledged (F26)."""
+
 MASK = 0xFFFFFFFF
 FURTHEST_FIRST = 2**30
 """How far behind the numbers in use the first one of an AEAD era may lie; serial arithmetic ends at 2^31."""
@@ -183,6 +187,13 @@ class Keyring:
     def keyed(self) -> bool:
         """An application's key is installed."""
         return self.receiving.newest.secret.mode != "crc64"
+
+    def unheard(self, una: int, next_sn: int) -> int:
+        """Packets that may leave yet before one under the newest key is known to have been opened (F26)."""
+        newest = self.sending.newest
+        if newest.secret.mode == "crc64" or sub(una, newest.first) > 0:
+            return 2**30
+        return LIMBO - sub(next_sn, newest.first)
 
     def retire(self, una: int, expected: int, now: float) -> None:
         """Forget old eras a minute after their last numbers were acknowledged both ways (M33)."""

@@ -187,6 +187,7 @@ class Outgoing(Sealing):
         if room <= 0:
             return self._admitted_to_shut_window(now)
         self._probe_at = math.inf
+        room = min(room, self.keyring.unheard(sent.una, sent.next_sn))
         size = self.payload_limit + NORMAL_HEADER + ULTID_PAIR
         allowance = self.macroflow.allowance(now, size, self.queue.octets + size) // size
         if allowance == 0:

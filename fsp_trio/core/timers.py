@@ -127,7 +127,7 @@ class RoundTrip:
             self._set_timeout()
 
     def _set_timeout(self) -> None:
-        slack = self.srtt if self._timers.acknowledgement_slack else 0.0
+        slack = min(self.srtt, self.rto) if self._timers.acknowledgement_slack else 0.0
         self.timeout = min(self.rto * self._backoff, self._timers.maximum) + slack
 
 
@@ -135,10 +135,13 @@ class HalvedRoundTrip(RoundTrip):
     """The rule of jason-00 7.4: plain means, and a packet is repeated after four round trips (A30).
 
     There is no variance; the floor is the granularity, and the doublings are those of the later drafts, since the
-    draft would repeat for ever at the same rate.
+    draft would repeat for ever at the same rate.  What this measures has lost acknowledgements in it, so it is allowed
+    three doublings at least: else a peer would be asked only three or four times before it counts as gone (11.3).
     """
 
     __slots__ = ()
+
+    doublings: ClassVar[int] = 3
 
     takes_all: ClassVar[bool] = True
 
@@ -147,7 +150,7 @@ class HalvedRoundTrip(RoundTrip):
         self.srtt = (self.srtt + rtt) / 2 if self.measured else rtt
         self.latest = rtt
         timers = self._timers
-        self.rto = min(max(K * self.srtt, timers.granularity), timers.maximum)
+        self.rto = min(max(K * self.srtt, timers.granularity), timers.maximum / 2**self.doublings)
         self._set_timeout()
 
     def challenged(self, rtt: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+from typing import Literal
 
 import pytest
 
@@ -31,18 +32,32 @@ from .wiretap import Wiretap
 # limbo (F2)
 
 
-def test_f2_packets_under_a_key_that_is_not_there_yet() -> None:
-    """F2: kept unopened, at most eight, at most 2 KiB each, and opened when the key comes."""
+@pytest.mark.parametrize("mode", ["aead", "mac"])
+def test_f2_packets_under_a_key_that_is_not_there_yet(mode: Literal["aead", "mac"]) -> None:
+    """F2: kept unopened, at most eight, at most 2 KiB each, and opened when the key comes; F26: no more are sent."""
     pair = established()
-    pair.client.install_key(KEY)
-    pair.client.send(bytes(1024 * 9))
+    pair.client.install_key(KEY, mode=mode)
+    pair.client.send(bytes(1024 * 100))
     pair.run_for(0.05)
-    assert pair.server.statistics.drops == {"icc": 9}
+    assert pair.server.statistics.drops == {"icc": 8}
     assert len(pair.server._limbo) == 8
     assert not pair.server.readable
-    pair.server.install_key(KEY)
+    pair.server.install_key(KEY, mode=mode)
     assert pair.server.read(100_000) == bytes(1024 * 8)
     assert pair.server._limbo == []
+    pair.run_for(0.5)
+    assert pair.server.read(100_000) == bytes(1024 * 92)
+    assert pair.client.statistics.retransmissions == 0
+
+
+def test_f26_a_key_that_has_been_heard_limits_nothing() -> None:
+    pair = established()
+    agree(pair, Order.CLOSABLE)
+    pair.run_for(0.3)
+    sent = pair.client.statistics.in_band_sent
+    pair.client.send(bytes(1024 * 9))
+    pair.client.datagrams_to_send(pair.clock.now)
+    assert pair.client.statistics.in_band_sent == sent + 9
 
 
 def test_f2_large_ones_are_not_kept() -> None:

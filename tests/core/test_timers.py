@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsp_trio.core.timers import RoundTrip, Timers
+from fsp_trio.core.timers import HalvedRoundTrip, RoundTrip, Timers
 
 
 def test_before_the_first_measurement() -> None:
@@ -86,3 +86,18 @@ def test_measurement_that_is_not_positive() -> None:
     assert rtt.measured
     assert 0.0 < rtt.srtt < 1e-5
     assert rtt.rto == 1.0
+
+
+def test_jason_00_mean_of_what_was_acknowledged() -> None:
+    """jason-00 7.4.1 and 7.4.4, A30: halfway to the new mean, and four of them; the time-out can be doubled thrice."""
+    rtt = HalvedRoundTrip(Timers.draft())
+    rtt.acknowledged([1.0, 2.0], 2.5)
+    assert rtt.srtt == pytest.approx(1.0)
+    rtt.acknowledged([10.0], 10.5)
+    assert rtt.srtt == pytest.approx(0.75)
+    assert rtt.timeout == pytest.approx(3.0)
+    rtt.acknowledged([20.0], 60.0)
+    assert rtt.timeout == pytest.approx(7.5)
+    for _ in range(5):
+        rtt.back_off()
+    assert rtt.timeout == pytest.approx(60.0)

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from fsp_trio.core.connection import Connection
-from fsp_trio.core.incoming import LIMBO
+from fsp_trio.core.keyring import LIMBO
 from fsp_trio.core.link import Address
 from fsp_trio.integrity import AeadSchedule, Protection
 from fsp_trio.keying import KeyAgreementError, agree_psk
