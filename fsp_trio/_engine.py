@@ -14,7 +14,7 @@ Whoever calls a sending method sends on the spot, since a task hop costs more th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -54,6 +54,7 @@ class SessionEngine:
         "_inbox",
         "_inbox_end",
         "_inbox_used",
+        "_leads",
         "_leftover",
         "_linger_deadline",
         "_newest_commit",
@@ -65,12 +66,15 @@ class SessionEngine:
         "_retransmit_timer",
         "_room",
         "_scope",
+        "_spoke",
+        "_watch",
         "_watchers",
         "inbox_drops",
     )
 
     def __init__(self, endpoint: FSPEndpoint, connection: Connection) -> None:
         self._endpoint = endpoint
+        self._watch = endpoint._watch
         self._connection = connection
         self._inbox, self._inbox_end = trio.open_memory_channel[Batch](INBOX_BATCHES)
         self._doorbell, self._doorbell_end = trio.open_memory_channel[None](1)
@@ -80,12 +84,19 @@ class SessionEngine:
         self._probe_timer = endpoint._wheel.add(self._probe_bell.ring)
         self._scope: trio.CancelScope | None = None
         self._arrivals = Lot()
+        self._leads = False
+        """A reader of this session waits for the port."""
         self._room = Lot()
         self._watchers = Lot()
         self._leftover: list[bytes] = []
         """Datagrams that the socket did not take: part of one batch at most."""
         self._inbox_used = False
         """Something waits in the inbox."""
+        self._spoke = False
+        """Something small was sent since the last reading: an answer may be awaited, and shall not take a task hop.
+
+        Who only reads is better served by the loop: while the hop takes its time more datagrams come.
+        """
         self._pump_busy = False
         """The send pump is sending; nobody else does."""
         self._closed = False
@@ -137,16 +148,37 @@ class SessionEngine:
             self._check_sendable()
         return waited
 
-    async def _wait_arrival(self) -> None:
-        await self._arrivals.park()
+    def _wait_arrival(self) -> Coroutine[object, object, None]:
+        """To be awaited: until there may be something to read, or it is known that there will not."""
+        watch = self._watch
+        if not self._spoke or watch.held:
+            return self._arrivals.park()
+        self._spoke = False
+        return watch.receive_for(self)
+
+    def _may_read(self) -> bool:
+        connection = self._connection
+        return connection.readable or connection.peer_released or self._closed
+
+    def _wake_reader(self) -> None:
+        if self._leads:
+            self._watch.interrupt()
+        if self._spoke:
+            self._spoke = False
+            self._watch.reader_woken = True
+        self._arrivals.wake_all()
 
     def _send(self, data: bytes) -> None:
         """Queue octets of the open transaction and send what can be sent."""
+        self._connection.send(data)
+        self._after(trio.current_time())
+
+    def _send_alone(self, data: bytes) -> bool:
+        """Send octets of the open transaction at once if they make one packet and nothing waits or is under way."""
         connection = self._connection
         now = trio.current_time()
         if self._pump_busy or not (datagram := connection.seal_alone(data, now)):
-            connection.send(data)
-            return self._after(now)
+            return False
         try:
             taken = self._transmit([datagram])
         finally:  # a number serves once
@@ -156,8 +188,9 @@ class SessionEngine:
         elif connection.is_over:
             self._after(now)
         else:
+            self._spoke = True
             self._arm()  # nothing happened that anybody waits for
-        return None
+        return True
 
     def _queue_first(self, data: bytes) -> None:
         """A whole transaction before the handshake; the connection sends it with its confirmation (6.5)."""
@@ -167,6 +200,7 @@ class SessionEngine:
     def _commit(self) -> int:
         """End the open transaction and send what can be sent; its ordinal."""
         self._newest_commit = ordinal = self._connection.commit()
+        self._spoke = True
         self._after(trio.current_time())
         return ordinal
 
@@ -215,7 +249,7 @@ class SessionEngine:
         self._closed = True
         if self._ended:
             self._connection.discard_unread()
-        self._arrivals.wake_all()
+        self._wake_reader()
         self._room.wake_all()
         self._watchers.wake_all()
 
@@ -237,10 +271,14 @@ class SessionEngine:
 
         A few datagrams that come `alone`, when none wait, are taken on the spot, which saves a task hop.
         """
-        if alone and not self._inbox_used and len(batch.datagrams) <= ON_THE_SPOT:
+        number = len(batch.datagrams)
+        if number > 1:
+            self._spoke = False
+        if alone and number <= ON_THE_SPOT and not self._inbox_used:
             now = trio.current_time()
             self._connection.receive(batch.datagrams, batch.source, now, batch.congested)
-            self._after(now)
+            if self._watch.receiver is not self:
+                self._after(now)
             return
         try:
             self._inbox.send_nowait(batch)
@@ -262,9 +300,14 @@ class SessionEngine:
         connection = self._connection
         if self._abandoned and connection.readable:
             self._refuse_late_data(now)
-        self._flush(now)
-        if self._arrivals.parked and (connection.readable or connection.peer_released):
-            self._arrivals.wake_all()
+        if not self._pump_busy:  # send on the spot as far as the socket and fairness allow; the pump does the rest
+            datagrams = connection.datagrams_to_send(now)
+            if datagrams and (not self._transmit(datagrams) or connection.more_to_send):
+                self._hand_over()
+            else:
+                self._arm()
+        if (self._arrivals.parked or self._leads) and self._may_read():
+            self._wake_reader()
         if self._room.parked and (self._free_octets > 0 or connection.peer_released):
             self._room.wake_all()
         if self._watchers.parked:
@@ -281,16 +324,6 @@ class SessionEngine:
             connection.next_transaction()
         if connection.readable:
             connection.reset(ResetReason.UNREAD_DATA, now)
-
-    def _flush(self, now: float) -> None:
-        """Send on the spot what may leave, as far as the socket and fairness allow; the pump does the rest."""
-        if self._pump_busy:
-            return
-        connection = self._connection
-        datagrams = connection.datagrams_to_send(now)
-        if datagrams and (not self._transmit(datagrams) or connection.more_to_send):
-            return self._hand_over()
-        return self._arm()
 
     def _transmit(self, datagrams: list[bytes]) -> bool:
         """Give datagrams to the port; False if it did not take all of them, which are kept then."""

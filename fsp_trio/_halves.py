@@ -44,7 +44,7 @@ class OutgoingHalf:
             if not isinstance(data, bytes):
                 data = memoryview(data).tobytes()  # the caller may change it once we have returned
             size = len(data)
-            position = 0
+            position = size if session._send_alone(data) else 0
             waited = False
             while position < size:
                 free = session._free_octets

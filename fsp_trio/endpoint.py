@@ -16,6 +16,7 @@ from fsp_trio._groups import unwrapped
 from fsp_trio._insecure import warn_of
 from fsp_trio._timer_wheel import TimerWheel
 from fsp_trio._tombstones import Tombstones
+from fsp_trio._watch import Watch
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
@@ -76,6 +77,7 @@ class FSPEndpoint:
         self._all_over = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
         self._somebody_waits_writable = False
+        self._watch = Watch(port, self._sort_untrusted)
         self._challenges = 0
         self._inbox_drops = 0
         self._drops: dict[str, int] = {}
@@ -261,23 +263,18 @@ class FSPEndpoint:
 
     # receiving
 
-    async def _receive_loop(self) -> None:
-        port = self._port
-        while True:
-            await port.wait_readable()
-            batches = port.receive()
-            alone = len(batches) == 1
-            for batch in batches:
-                self._sort_untrusted(batch, alone)
-
-    def _sort_untrusted(self, batch: Batch, alone: bool) -> None:
-        """Hand a batch on by destination ULTID, octets 4 to 7 of each datagram (gao-07 4.1)."""
-        datagrams = batch.datagrams
-        ultid = datagrams[0][4:8]
-        for datagram in datagrams:
-            if datagram[4:8] != ultid or len(datagram) < SMALLEST:
-                return self._sort_mixed_untrusted(batch)
-        return self._hand_on_untrusted(ultid, batch, alone)
+    def _sort_untrusted(self, batches: list[Batch]) -> None:
+        """Hand batches on by destination ULTID, octets 4 to 7 of each datagram (gao-07 4.1)."""
+        alone = len(batches) == 1
+        for batch in batches:
+            datagrams = batch.datagrams
+            ultid = datagrams[0][4:8]
+            for datagram in datagrams:
+                if datagram[4:8] != ultid or len(datagram) < SMALLEST:
+                    self._sort_mixed_untrusted(batch)
+                    break
+            else:
+                self._hand_on_untrusted(ultid, batch, alone)
 
     def _sort_mixed_untrusted(self, batch: Batch) -> None:
         source, datagrams, congested = batch
@@ -450,7 +447,7 @@ async def open_fsp_endpoint(
                     random=random,
                 )
                 nursery.start_soon(endpoint._wheel.run)
-                nursery.start_soon(endpoint._receive_loop)
+                nursery.start_soon(endpoint._watch.loop)
                 try:
                     try:
                         yield endpoint

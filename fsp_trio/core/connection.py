@@ -48,7 +48,7 @@ class Connection(Handshake):
         if (
             self.state not in OWN_OPEN
             or sent.blocks
-            or not 0 < len(data) <= self.payload_limit
+            or not 0 < len(data) <= self._alone_limit
             or not self._idle(now)
             or self.queue.whole_blocks
             or sub(sent.right_edge, sent.next_sn) <= 0

@@ -39,9 +39,8 @@ class Sealing(Link):
         if self._srr_since == NEXT:
             self._srr_since = sn
         codec = self.codec
-        head = codec.head(
-            codec.op_codes[op], NORMAL_HEADER, flags | self._header_flags(), received.window, sn, received.expected
-        )
+        flags |= self._header_flags()
+        head = codec.head(codec.op_codes[op], NORMAL_HEADER, flags, received.window, sn, received.expected)
         return self.keyring.sending.run(sn)[0].seal(self._ids, head, payload)
 
     def _remember(self, op: Op, payload: bytes, datagram: bytes, now: float) -> None:

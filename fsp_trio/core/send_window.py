@@ -170,7 +170,7 @@ class SendWindow:
     def advertise(self, expected: int, window: int) -> None:
         """The right edge is the furthest that any authenticated packet named; it never moves back (M7)."""
         edge = (expected + window) & MASK
-        if sub(edge, self.right_edge) > 0:
+        if 0 < edge - self.right_edge & MASK <= MASK >> 1:
             self.right_edge = edge
 
     def advertise_anew(self, expected: int, window: int) -> None:
@@ -187,11 +187,12 @@ class SendWindow:
 
         The caller has checked that `expected` is not beyond `next_sn` (M50).
         """
-        count = sub(expected, self.una)
-        if count <= 0:
+        blocks = self.blocks
+        count = expected - self.una & MASK
+        if not 0 < count <= len(blocks):  # it is behind
             return None
-        gone = self.blocks[:count]
-        del self.blocks[:count]
+        gone = blocks[:count]
+        del blocks[:count]
         payload = octets = 0
         for block in gone:
             payload += len(block.payload)

@@ -72,11 +72,15 @@ class Port(Protocol):
         ...
 
     async def wait_readable(self) -> None:
-        """Wait until `receive` may have something; `trio.ClosedResourceError` once closed."""
+        """Wait until `receive` may have something, or for `interrupt`; `trio.ClosedResourceError` once closed."""
         ...
 
     async def wait_writable(self) -> None:
-        """Wait until `send` may take something; `trio.ClosedResourceError` once closed."""
+        """Wait until `send` may take something, at times too short; `trio.ClosedResourceError` once closed."""
+        ...
+
+    def interrupt(self) -> None:
+        """Let whoever waits for the port to become readable return now, though nothing may have come."""
         ...
 
     def receive(self) -> list[Batch]:

@@ -10,7 +10,7 @@ import math
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import trio
 
@@ -39,7 +39,7 @@ _CONTROL_SPACE: Final = 128  # three small control messages; more than enough on
 _UNMARKED: Final = [(offload.SOL_IP, offload.IP_TOS, bytes([offload.ECT_0]))]
 """The control messages of nearly every datagram that came alone: nothing to tell."""
 
-_Arrival: TypeAlias = tuple[Sequence[bytes], int, bool, Address]
+_Arrival: TypeAlias = tuple[list[bytes], int, bool, Address]
 
 
 def errno_name(error: OSError) -> str:
@@ -99,6 +99,7 @@ class UDPPort:
         features = offload.platform_features() if features is None else features
         sock.setblocking(False)
         self._sock = sock
+        self._descriptor = sock.fileno()
         self._reply_port = reply_port
         self._sparse = 0
         self._closed = False
@@ -141,12 +142,27 @@ class UDPPort:
         return self._local_address
 
     async def wait_readable(self) -> None:
-        self._check_open()
-        await trio.lowlevel.wait_readable(self._sock)
+        if self._closed:
+            self._refuse()
+        try:
+            await trio.lowlevel.wait_readable(self._descriptor)
+        except trio.ClosedResourceError:
+            if self._closed:  # else it was an interruption
+                raise
 
     async def wait_writable(self) -> None:
-        self._check_open()
-        await trio.lowlevel.wait_writable(self._sock)
+        if self._closed:
+            self._refuse()
+        try:
+            await trio.lowlevel.wait_writable(self._descriptor)
+        except trio.ClosedResourceError:
+            if self._closed:
+                raise
+
+    def interrupt(self) -> None:
+        """Let whoever waits for the port return now, though nothing may have come."""
+        if not self._closed:
+            trio.lowlevel.notify_closing(self._sock)
 
     def close(self) -> None:
         """Close the socket (from within trio); tasks that wait for it get `trio.ClosedResourceError`."""
@@ -155,14 +171,14 @@ class UDPPort:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("the port has been closed")
+    def _refuse(self) -> NoReturn:
+        raise trio.ClosedResourceError("the port has been closed")
 
     # Receiving
 
     def receive(self) -> list[Batch]:
-        self._check_open()
+        if self._closed:
+            self._refuse()
         statistics = self.statistics
         arrival = self._arrival
         batches: list[Batch] = []
@@ -192,7 +208,7 @@ class UDPPort:
             else:
                 if gathered:
                     batches.append(Batch(newest, gathered, marked))
-                newest, gathered, marked = source, list(datagrams), congested
+                newest, gathered, marked = source, datagrams, congested
             octets_left -= octets
             if octets_left <= 0:
                 break
@@ -220,8 +236,8 @@ class UDPPort:
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
         if segment < octets:
-            return offload.splitter(octets, segment).unpack_from(self._buffer), octets, congested, source
-        return (bytes(self._view[:octets]),), octets, congested, source
+            return list(offload.splitter(octets, segment).unpack_from(self._buffer)), octets, congested, source
+        return [bytes(self._view[:octets])], octets, congested, source
 
     def _arrival_with_control(self) -> _Arrival:
         # For single datagrams a fresh object is faster than a copy out of the reused buffer.
@@ -229,11 +245,11 @@ class UDPPort:
         congested = self._read_control(control, 0)[1] if control and control != _UNMARKED else False
         if flags & offload.CUT_SHORT:
             return self._truncated(source)
-        return (datagram,), len(datagram), congested, source
+        return [datagram], len(datagram), congested, source
 
     def _arrival_plain(self) -> _Arrival:
         datagram, source = self._sock.recvfrom(_LARGEST)
-        return (datagram,), len(datagram), False, source
+        return [datagram], len(datagram), False, source
 
     def _read_control(self, control: list[tuple[int, int, bytes]], segment: int) -> tuple[int, bool]:
         """The size of the segments and whether the mark is ECN CE."""
@@ -249,12 +265,13 @@ class UDPPort:
 
     def _truncated(self, source: Address) -> _Arrival:
         count(self.statistics.receive_errors, "truncated")
-        return (), 0, False, source
+        return [], 0, False, source
 
     # Sending
 
     def send(self, remote: Address, datagrams: Sequence[bytes], *, preliminary: bool = False) -> int:
-        self._check_open()
+        if self._closed:
+            self._refuse()
         if self.statistics.segmentation_offload and len(datagrams) > 1:
             return self._send_runs(remote, datagrams, preliminary)
         return self._send_each(remote, datagrams, preliminary)

@@ -69,6 +69,10 @@ class SimulatedPort:
         await self._writable.wait()
         self._check_open()
 
+    def interrupt(self) -> None:
+        """Let whoever waits for the port to become readable return now."""
+        self._arrival.set()
+
     def receive(self) -> list[Batch]:
         self._check_open()
         self.statistics.receive_calls += 1

@@ -121,6 +121,24 @@ async def test_one_receive_does_a_bounded_amount_of_work() -> None:
     second.close()
 
 
+async def test_an_interruption_wakes_those_who_wait(ports: tuple[UDPPort, UDPPort]) -> None:
+    first, second = ports
+    first.interrupt()  # nobody waits
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.wait_readable)
+        await trio.testing.wait_all_tasks_blocked()
+        first.interrupt()
+    assert first.receive() == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.wait_readable)
+        await trio.testing.wait_all_tasks_blocked()
+        second.send(first.local_address, [b"afterwards"])
+    assert datagrams_of(first.receive()) == [b"afterwards"]
+    await first.wait_writable()
+    first.close()
+    first.interrupt()
+
+
 async def test_closing_wakes_those_who_wait(ports: tuple[UDPPort, UDPPort]) -> None:
     first, second = ports
 

@@ -72,6 +72,9 @@ class FloodPort:
             await self._port.wait_readable()
             nursery.cancel_scope.cancel()
 
+    def interrupt(self) -> None:
+        self._port.interrupt()
+
     async def wait_writable(self) -> None:
         await self._port.wait_writable()
 

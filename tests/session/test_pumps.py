@@ -109,7 +109,7 @@ async def test_a_full_inbox_drops_and_counts(autojump_clock: MockClock) -> None:
         a, b = await maker.streams()
         junk = [a.session.local_ultid + b.session.local_ultid + bytes(24)] * 10
         for _ in range(1 + INBOX_BATCHES + 5):  # one is handed to the pump that waits
-            maker.server._sort_untrusted(Batch(("client", 1), junk, False), False)
+            maker.server._sort_untrusted([Batch(("client", 1), junk, False)])
         assert b.session.statistics().inbox_drops == 50
         assert maker.server.statistics().inbox_drops == 50
         await a.send_all(b"goes on")

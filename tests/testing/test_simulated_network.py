@@ -241,6 +241,19 @@ async def test_a_clogged_port(autojump_clock: trio.testing.MockClock) -> None:
         assert await everything(b) == [b"x"]
 
 
+async def test_interrupting_a_port(autojump_clock: trio.testing.MockClock) -> None:
+    async with SimulatedNetwork() as network:
+        a, b = network.port("a"), network.port("b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.wait_readable)
+            await trio.testing.wait_all_tasks_blocked()
+            b.interrupt()
+        assert b.receive() == []
+        a.send("b", [b"x"])
+        await b.wait_readable()
+        assert [batch.datagrams for batch in b.receive()] == [[b"x"]]
+
+
 async def test_closing_a_port(autojump_clock: trio.testing.MockClock) -> None:
     async with SimulatedNetwork() as network:
         a, b = network.port("a"), network.port("b")
