@@ -338,15 +338,17 @@ class Incoming(Authentic):
     def _take_release(self, now: float) -> None:
         """RELEASE, everything before it being there (9.2, 9.3, M39, M40)."""
         crossing = self.state is State.PRE_CLOSED
+        transition = self._happen(Event.RCV_RELEASE)
+        if transition is None:
+            return self.statistics.drop("state")
         if self._peer_open:
             self.received.deliver(b"", True)
             self._peer_open = False
-        transition = self._happen(Event.RCV_RELEASE)
-        if transition is not None and transition.reply is Reply.RELEASE:
+        if transition.reply is Reply.RELEASE:
             self._emit(self._urgent, Op.RELEASE, self.revision.release_flags, b"", now)
             self._farewell = self._urgent[-1]
         else:
-            self._ack_now = transition is not None and transition.reply is Reply.ACK_FLUSH
+            self._ack_now = transition.reply is Reply.ACK_FLUSH
         if crossing:
             last = self._unflushed
             self.closed_confirmed = last is None or sub(self.sent.una, last.sn) >= 0
