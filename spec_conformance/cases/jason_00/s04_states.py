@@ -228,7 +228,7 @@ async def partial_flush(bench: Bench) -> None:
     peer = await in_state(bench, "committing2")
     last = peer.stream[-1].sn
     await peer.send(Op.ACK_FLUSH, expected=last)
-    again = await peer.expect(
+    again = await peer.expect(ENDED, 10.0, otherwise="EoT was not repeated after an ACK_FLUSH that does not cover it")
         ENDED, 10.0, otherwise="the packet with EoT was not repeated after an ACK_FLUSH before it"
     )
     if again.sn != last:
