@@ -180,6 +180,10 @@ class Peer:
             sent.append(await self.send(op, piece, flags=flags))
         return sent
 
+    async def commit(self, **fields: Any) -> Packet:
+        """End a transaction, or confirm the connection, without octets."""
+        return await self.send(self.wire.nothing_to_send, **{"flags": FLAG_EOT, **fields})
+
     # receiving
 
     async def next(self, within: float | None = None) -> Packet | None:
@@ -372,7 +376,7 @@ class Peer:
         """
         await self.challenge()
         self.established = True
-        await self.send(self.wire.nothing_to_send, flags=FLAG_EOT)
+        await self.commit()
         await self.reach(an(Op.ACK_FLUSH) & acknowledging(self.sn))
 
     async def echo(self, data: bytes) -> bytes:

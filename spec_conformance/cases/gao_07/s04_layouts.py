@@ -156,7 +156,7 @@ async def network_order(bench: Bench) -> None:
 async def little_endian(bench: Bench) -> None:
     """The SNACK of an ACK_FLUSH, octet by octet: code 18, length 16, expected number least significant octet first."""
     peer = await connected(bench)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     packet = await peer.expect(an(Op.ACK_FLUSH))
     if packet.authentic is not True:
         raise Inconclusive("the ACK_FLUSH does not verify")
@@ -285,7 +285,7 @@ async def extension_codes(bench: Bench) -> None:
     await peer.send(peer.request())
     peer.accepted(await peer.reach(Op.ACK_CONNECT_REQ))
     peer.established = True
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     flush = await peer.expect(an(Op.ACK_FLUSH))
     if bench.octets_of(flush)[IDS + 24] != 18:
         raise Violation("no SELECTIVE_NACK at octet 24", flush)
@@ -306,7 +306,7 @@ async def numbers_taken(bench: Bench) -> None:
 async def no_data(bench: Bench) -> None:
     """NULCOMMIT with no transaction open: no octet is echoed for it."""
     peer = await connected(bench)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     for packet in await peer.drain():
         if packet.payload:
             raise Violation("a NULCOMMIT was echoed with octets", packet)

@@ -164,7 +164,7 @@ async def listening_accepts(bench: Bench) -> None:
         peer.accepted(await peer.expect(Op.ACK_CONNECT_REQ))
         peer.established = True
     for peer in peers:
-        await peer.send(Op.NULCOMMIT)
+        await peer.commit()
         await peer.expect(FLUSH & acknowledging(peer.sn))
 
 
@@ -344,7 +344,7 @@ async def challenging_reset(bench: Bench) -> None:
     await peer.send(Op.RESET, reason=1)
     await peer.drain(bench.blink)
     peer.sending += checks
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.quiet(but=an(Op.RESET), otherwise="a connection was confirmed after RESET")
 
 
@@ -353,7 +353,7 @@ def unconfirming(op: Op) -> Callable[[Bench], Awaitable[None]]:
         peer = await challenged(bench)
         await peer.send(peer.packet(op))
         await peer.quiet(otherwise=f"{op} before the confirmation was answered")
-        await peer.send(Op.NULCOMMIT)
+        await peer.commit()
         await peer.expect(FLUSH & acknowledging(peer.sn), otherwise=f"after {op} the connection cannot be confirmed")
 
     script.__doc__ = f"{op} in place of the confirmation draws nothing; NULCOMMIT confirms."

@@ -266,7 +266,7 @@ async def other_number(bench: Bench) -> None:
         if packet.op is Op.ACK_CONNECT_REQ and packet.expected != answer.expected:
             raise Violation("a repeated CONNECT_REQUEST has moved the Initial SN", packet)
         raise Violation(f"a CONNECT_REQUEST with another Initial SN drew {peer.describe(packet)}", packet)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(Op.ACK_FLUSH)
 
 
@@ -277,7 +277,7 @@ async def reset_confirms_nothing(bench: Bench) -> None:
     await peer.challenge()
     await peer.send(Op.RESET, reason=1)
     await peer.drain(bench.blink)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.quiet(
         but=an(Op.RESET), otherwise="a connection that was reset in place of its confirmation was confirmed"
     )
@@ -294,7 +294,7 @@ async def forged_resets(bench: Bench) -> None:
     await peer.send(Op.RESET, reason=1, sn=(peer.sn - 2**24) & MASK)
     await peer.quiet(otherwise="a RESET that is not legitimate was answered")
     peer.established = True
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(Op.ACK_FLUSH, otherwise="a RESET that is not legitimate ended the connection")
 
 
@@ -321,11 +321,11 @@ async def must_acknowledge(bench: Bench) -> None:
     await peer.challenge()
     peer.established = True
     for expected in (peer.target_initial_sn, (peer.target_initial_sn - 1) & MASK, (peer.expected + 1) & MASK):
-        await peer.send(Op.NULCOMMIT, sn=peer.sn, expected=expected)
+        await peer.commit(sn=peer.sn, expected=expected)
         await peer.quiet(
             otherwise=f"NULCOMMIT that expects {expected} confirmed ACK_CONNECT_REQ {peer.target_initial_sn}"
         )
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(Op.ACK_FLUSH)
 
 

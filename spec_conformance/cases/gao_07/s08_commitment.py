@@ -71,7 +71,7 @@ async def on_nulcommit(bench: Bench) -> None:
     """PERSIST, then NULCOMMIT: the transaction is what the PERSIST had."""
     peer = await connected(bench)
     await peer.send(Op.PERSIST, b"all there is")
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(FLUSH & acknowledging(peer.sn))
     await echoed(peer, b"all there is")
 
@@ -111,7 +111,7 @@ async def immediately(bench: Bench) -> None:
     peer.accepted(await peer.reach(Op.ACK_CONNECT_REQ))
     peer.established = True
     began = bench.elapsed
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(FLUSH & acknowledging(peer.sn))
     at_once(bench, began)
 
@@ -185,7 +185,7 @@ async def number(bench: Bench) -> None:
     for turn in range(3):
         await peer.echo(b"turn %d" % turn)
         newest = peer.stream[-1].sn
-        last = await peer.send(Op.NULCOMMIT)
+        last = await peer.commit()
         answer = await peer.expect(FLUSH & acknowledging(peer.sn))
         if later(answer.sn, newest) < 0:
             raise Violation(

@@ -69,7 +69,7 @@ async def first_window(bench: Bench) -> None:
     peer.established = True
     if answer.window < 4:
         raise Violation(f"ACK_CONNECT_REQ advertises {answer.window} blocks", answer, expected="4 or more")
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.echo(b"window")
     for packet in peer.received:
         if packet.authentic and packet.op is not Op.RESET and packet.window > 2**20 - 1:

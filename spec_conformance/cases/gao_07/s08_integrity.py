@@ -51,7 +51,7 @@ from spec_conformance.wire.packet import FLAG_EOT, Op, Packet
 
 async def confirmed(peer: Peer) -> None:
     """The connection goes on as it should."""
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.reach(FLUSH & acknowledging(peer.sn))
     await steady(peer)
 
@@ -99,7 +99,7 @@ async def until_key(bench: Bench) -> None:
     peer, answer = await requested(bench)
     if answer.authentic is not True:
         raise Inconclusive("the check code of ACK_CONNECT_REQ is wrong already", answer)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.drain()
     for _ in range(2):
         await peer.send(Op.PERSIST, bytes(1000))
@@ -244,7 +244,7 @@ async def whole_packet(bench: Bench) -> None:
         peer, cover=lambda frame, first: frame.filled(bytes(TAG)) + frame.body
     )
     judge(bench, answer, right, wrong)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     found = await peer.drain() + await speaks(peer, right, wrong)
     for packet in found:
         judge(bench, packet, right, wrong)

@@ -51,7 +51,7 @@ async def connected(bench: Bench) -> Peer:
 async def measured(bench: Bench, *samples: float, told: float = 0.0) -> Peer:
     """The target has measured FIRST in the handshake, and then these; `told` of each as our own delay."""
     peer = await slow_peer(bench, FIRST)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.reach(an(Op.ACK_FLUSH) & acknowledging(peer.sn))
     for seconds in samples:
         await peer.transaction(b"measure")

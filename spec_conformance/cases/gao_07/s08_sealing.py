@@ -270,7 +270,7 @@ async def nonces(bench: Bench) -> None:
 async def serial(bench: Bench) -> None:
     """Octets 12 to 15 of KEEP_ALIVE and ACK_FLUSH are a serial number, which their check code covers."""
     peer, _ = await requested(bench)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.drain()
     await peer.send(Op.PERSIST, b"open")
     found = [packet for packet in peer.received + await peer.drain() if packet.out_of_band]

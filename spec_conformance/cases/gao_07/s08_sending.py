@@ -78,7 +78,7 @@ async def answer_begins(bench: Bench) -> None:
     for packet in await peer.drain():
         if packet.op is Op.RELEASE:
             raise Violation("the client has done with an answer that has not ended", packet)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(Op.RELEASE, otherwise="the client got no answer: the octets of ACK_CONNECT_REQ are lost")
 
 
@@ -100,7 +100,7 @@ async def empty_transaction(bench: Bench) -> None:
     peer = await bench.peer()
     answer = await peer.challenge()
     peer.established = True
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     flush = await peer.expect(FLUSH & acknowledging(peer.sn))
     if flush.acknowledged != peer.sn:
         raise Violation(
@@ -158,7 +158,7 @@ async def either_end(bench: Bench) -> None:
         await peer.expect(FLUSH & acknowledging(peer.sn))
         await echoed(peer, data)
         if turn == 1:
-            await peer.send(Op.NULCOMMIT)
+            await peer.commit()
             await peer.reach(FLUSH & acknowledging(peer.sn))
             await peer.drain()
             await peer.acknowledge()
@@ -301,7 +301,7 @@ async def never_empty(bench: Bench) -> None:
     await peer.send(Op.PURE_DATA, b", these then")
     await peer.drain()
     await peer.acknowledge()
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await echoed(peer, b"these octets first, these then")
     for packet in peer.received:
         if packet.op is Op.PURE_DATA and not packet.payload:

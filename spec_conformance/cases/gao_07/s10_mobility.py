@@ -92,7 +92,7 @@ async def sink_in_nulcommit(bench: Bench) -> None:
     peer = await bench.peer()
     await peer.challenge()
     peer.established = True
-    await peer.send(Op.NULCOMMIT, extensions=(Sink(),))
+    await peer.commit(extensions=(Sink(),))
     await peer.expect(an(Op.ACK_FLUSH) & acknowledging(peer.sn))
 
 
@@ -124,7 +124,7 @@ async def keep_alive_confirms_nothing(bench: Bench) -> None:
     peer.established = True
     await peer.send(Op.KEEP_ALIVE)
     await peer.quiet(otherwise="a KEEP_ALIVE before the confirmation was answered")
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(an(Op.ACK_FLUSH))
 
 

@@ -48,7 +48,7 @@ async def challenging_ends(bench: Bench) -> None:
     peer = await bench.peer()
     await peer.challenge()
     await peer.drain(MINUTE + 10)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.quiet(but=RESET, otherwise="a connection was confirmed 70 seconds after ACK_CONNECT_REQ")
 
 
@@ -59,7 +59,7 @@ async def challenging_lasts(bench: Bench) -> None:
     await peer.challenge()
     peer.established = True
     await peer.quiet(MINUTE - 10)
-    await peer.send(Op.NULCOMMIT)
+    await peer.commit()
     await peer.expect(an(Op.ACK_FLUSH) & acknowledging(peer.sn))
 
 
