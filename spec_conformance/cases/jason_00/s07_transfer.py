@@ -1,0 +1,316 @@
+"""Sections 7.1 to 7.3, 7.5 and 7.6: transactions, their ends, and windows."""
+
+from __future__ import annotations
+
+import itertools
+
+from spec_conformance.bench import Bench
+from spec_conformance.case import case
+from spec_conformance.cases.gao_07 import s08_commitment, s08_flow, s08_sending
+from spec_conformance.expect import DATA, acknowledging, an, carrying, ending
+from spec_conformance.peer import Peer
+from spec_conformance.verdict import Inconclusive, Violation
+from spec_conformance.wire.packet import FLAG_EOT, MASK, Op, Packet, later
+
+REVISION = "jason-00"
+IN_STREAM = an(Op.PERSIST, Op.PURE_DATA)
+FLUSH = an(Op.ACK_FLUSH)
+
+
+async def slow(bench: Bench, seconds: float, *, window: int | None = None) -> Peer:
+    """A connection, not yet confirmed, whose responder will see a round trip of so many seconds (7.4.1)."""
+    peer = await bench.peer()
+    await peer.challenge()
+    peer.established = True
+    await bench.sleep(max(seconds - bench.latency, 0.0))
+    if window is not None:
+        peer.window = window
+    return peer
+
+
+async def slow_closable(bench: Bench, seconds: float) -> Peer:
+    """As `slow`, confirmed with an empty transaction."""
+    peer = await slow(bench, seconds)
+    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.reach(FLUSH & acknowledging(peer.sn))
+    return peer
+
+
+async def connected(bench: Bench) -> Peer:
+    peer = await bench.peer()
+    await peer.connect()
+    return peer
+
+
+async def echoed(peer: Peer, data: bytes) -> None:
+    """The target sends these octets back, as one transaction."""
+    answer = await peer.read_transaction()
+    if answer != data:
+        raise Violation(f"the echo of {len(data)} octets is {len(answer)} octets, or others", peer.received[-1])
+    await peer.drain(peer.bench.blink)
+
+
+# 7.1, 7.2
+
+
+@case(REVISION, "7.1/transaction-starts-with-persist", quick=True)
+async def opens(bench: Bench) -> None:
+    """After the handshake, a short echo, a long one, and one that ended without data: PERSIST each time."""
+    peer = await connected(bench)
+    before = "ACK_CONNECT_REQ"
+    for words, pieces in (
+        ("an echo of one packet", [b"short"]),
+        ("an echo of three packets", [bytes(1000), bytes(1000), bytes(1000)]),
+        ("an echo that ended without data", [b"cut", b""]),
+        ("", [b"last"]),
+    ):
+        start = len(peer.stream)
+        for turn, piece in enumerate(pieces):
+            op = Op.PURE_DATA if turn and piece else Op.PERSIST
+            await peer.send(op, piece, flags=FLAG_EOT if turn == len(pieces) - 1 else 0)
+            if not pieces[-1]:
+                await peer.drain(bench.blink)  # what there is goes back before the end comes
+        await echoed(peer, b"".join(pieces))
+        first = peer.stream[start]
+        if first.op is not Op.PERSIST:
+            text = f"the transaction that follows {before} begins with {first.name}"
+            raise Violation(text, first, expected="PERSIST", seen=first.name)
+        before = words
+
+
+case(REVISION, "7.1/pure-data-start-accepted")(s08_sending.opened_by_pure_data)
+case(REVISION, "7.2/pure-data-follows")(s08_sending.continues)
+
+
+# 7.3
+
+
+def beyond(packets: list[Packet], edge: int) -> list[Packet]:
+    """In-band packets at or after the right edge."""
+    return [packet for packet in packets if packet.in_band and later(packet.sn, edge) >= 0]
+
+
+@case(REVISION, "7.3/initial-window-of-responder", role="initiator")
+async def client_heeds(bench: Bench) -> None:
+    """The fixed header of ACK_CONNECT_REQ admits one packet, its Sink Parameters 512: RELEASE waits for the window."""
+    peer = await bench.waiting_peer()
+    await peer.hear_greeting()
+    await bench.sleep(0.4)
+    await peer.send(peer.offer())
+    request = await peer.reach(Op.CONNECT_REQUEST)
+    peer.target_initial_sn = peer.expected = request.initial_sn
+    peer.start_checking()
+    peer.receiving[0].first = request.initial_sn
+    await bench.sleep(0.4)
+    await peer.send(peer.acceptance(window=1))
+    peer.sn = (peer.initial_sn + 1) & MASK
+    peer.established = True
+    edge = (request.initial_sn + 1) & MASK
+    await peer.reach(IN_STREAM)
+    await bench.sleep(0.4)
+    if over := beyond(await peer.drain(bench.blink), edge):
+        raise Violation("more packets than the fixed header of ACK_CONNECT_REQ admits", over[0])
+    if not peer.complete:
+        await peer.send(Op.KEEP_ALIVE)
+        await peer.expect(IN_STREAM, otherwise="the window was opened, and nothing came")
+        return
+    peer.window = 0  # the edge stays where it is
+    await peer.send(Op.ACK_FLUSH)
+    await peer.send(Op.PERSIST, b"answer", flags=FLAG_EOT)
+    came = await peer.drain(0.6)  # less than four round trips, when a probe is due
+    if over := beyond(came, edge):
+        raise Violation("more packets than the fixed header of ACK_CONNECT_REQ admits", over[0])
+    peer.window = 8
+    await peer.send(Op.ACK_FLUSH)
+    await peer.expect(Op.RELEASE, otherwise="the window was opened, and the client did not go on")
+
+
+@case(REVISION, "7.3/initial-window-of-initiator", quick=True)
+async def server_heeds(bench: Bench) -> None:
+    """CONNECT_REQUEST tells of 512 blocks, the first PERSIST of 4: of an echo of eight packets four come."""
+    peer = await slow(bench, 0.3, window=4)
+    first = peer.expected
+    await peer.send(Op.PERSIST, bytes(1000))
+    for turn in range(7):
+        await peer.send(Op.PURE_DATA, bytes(1000), flags=FLAG_EOT if turn == 6 else 0, expected=first)
+    edge = (first + 4) & MASK
+    if over := beyond(await peer.drain(0.6), edge):
+        text = "more packets than the fixed header of the first PERSIST admits"
+        raise Violation(text, over[0], expected=f"below {edge}", seen=str(over[0].sn))
+    if later(peer.expected, edge) < 0:
+        raise Inconclusive("the echo did not fill the window")
+
+
+@case(REVISION, "7.3/window-at-least-four")
+async def first_window(bench: Bench) -> None:
+    """ACK_CONNECT_REQ tells of 4 blocks at least, in its fixed header and in its Sink Parameters."""
+    peer = await bench.peer()
+    answer = await peer.challenge()
+    peer.established = True
+    told = {"the fixed header": answer.window}
+    if answer.sink is not None:
+        told["the Sink Parameters"] = answer.sink.window
+    for where, window in told.items():
+        if window < 4:
+            raise Violation(f"{where} of ACK_CONNECT_REQ: {window} blocks", answer, expected="4", seen=str(window))
+
+
+case(REVISION, "7.3/window-at-least-four:initiator", role="initiator")(s08_flow.client_window)
+case(REVISION, "7.3/window-in-every-packet", slow=True)(s08_flow.window_shrinks)
+
+
+@case(REVISION, "7.3/limit-of-sending", quick=True)
+async def limit(bench: Bench) -> None:
+    """Windows of 4, and then of 2 more: of a long echo so many packets come each time, and no others."""
+    peer = await bench.peer()
+    peer.window = 4
+    await peer.challenge()
+    peer.established = True
+    await bench.sleep(0.3)
+    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.reach(FLUSH & acknowledging(peer.sn))
+    edge = (peer.expected + 4) & MASK
+    await peer.transaction(bytes(9000))
+    for turn in ("the first window", "the second window"):
+        if over := beyond(await peer.drain(0.6), edge):
+            raise Violation(f"a packet beyond {turn}", over[0], expected=f"below {edge}", seen=str(over[0].sn))
+        if peer.expected != edge:
+            text = f"{turn} admits packets up to {edge}, they came up to {peer.expected}"
+            raise Violation(text, expected=str(edge), seen=str(peer.expected))
+        edge = (edge + 2) & MASK
+        peer.window = 2
+        await peer.send(Op.KEEP_ALIVE)
+
+
+case(REVISION, "7.3/beyond-window-dropped", quick=True)(s08_flow.far_beyond)
+
+
+@case(REVISION, "7.3/shut-window-stops", slow=True)
+async def probes(bench: Bench) -> None:
+    """No window at all: the packet at the right edge comes once in a time-out, ever less often, and no other."""
+    peer = await slow(bench, 0.3, window=0)
+    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.reach(FLUSH & acknowledging(peer.sn))
+    edge = peer.expected
+    await peer.transaction(bytes(3000))
+    times = [bench.elapsed]
+    deadline = bench.elapsed + 40.0
+    while (packet := await peer.next(max(deadline - bench.elapsed, 0.0))) is not None:
+        if packet.in_band:
+            if packet.sn != edge:
+                raise Violation("another packet than the one at the right edge of a shut window", packet)
+            times.append(bench.elapsed)
+    gaps = [round(b - a, 2) for a, b in itertools.pairwise(times)]
+    if len(gaps) < 3:
+        raise Violation(f"{len(gaps)} probes of the shut window in 40 s", expected="3 or more", seen=str(len(gaps)))
+    if min(gaps) < 0.9:
+        raise Violation(f"probes came after {gaps} s", expected="four round trips of 0.3 s", seen=str(min(gaps)))
+    if any(b < 1.3 * a for a, b in itertools.pairwise(gaps[1:4])):
+        raise Violation(f"probes came after {gaps} s", expected="growing intervals", seen=str(gaps))
+
+
+case(REVISION, "7.3/probe-answered", slow=True)(s08_flow.probe_without_room)
+case(REVISION, "7.3/opening-announced", slow=True)(s08_flow.opening)
+case(REVISION, "7.3/right-edge-stays")(s08_flow.edge_stays)
+
+
+# 7.5
+
+case(REVISION, "7.5/eot-on-last-packet")(s08_commitment.only_last)
+
+
+@case(REVISION, "7.5/end-without-data")
+async def end_alone(bench: Bench) -> None:
+    """The end comes after all octets have been echoed: PERSIST with EoT and without payload ends the echo."""
+    peer = await connected(bench)
+    await peer.send(Op.PERSIST, b"these octets first")
+    await peer.drain()
+    await peer.acknowledge()
+    await peer.send(Op.PURE_DATA, b", these then")
+    await peer.drain()
+    await peer.acknowledge()
+    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await echoed(peer, b"these octets first, these then")
+    last = peer.stream[-1]
+    if last.payload:
+        raise Inconclusive("the target kept octets back until the end came")
+    if last.op is not Op.PERSIST:
+        raise Violation(f"{last.name} ends a transaction without data", last, expected="PERSIST", seen=last.name)
+
+
+@case(REVISION, "7.5/eot-of-ack-flush")
+async def flush_with_end(bench: Bench) -> None:
+    """ACK_FLUSH with EoT in COMMITTING: the echo before is done with, and the open transaction has ended."""
+    peer = await bench.peer()
+    await peer.reach_committing()
+    known = len(peer.stream)
+    await peer.send(Op.ACK_FLUSH, flags=FLAG_EOT)
+    await peer.expect(FLUSH & acknowledging(peer.sn), otherwise="EoT of an ACK_FLUSH was not acknowledged")
+    await peer.expect(DATA & carrying(b"open"), otherwise="an ACK_FLUSH with EoT did not acknowledge")
+    while not peer.complete:
+        await peer.expect(IN_STREAM & ending(True), otherwise="EoT of an ACK_FLUSH did not end the transaction")
+    await peer.send(Op.ACK_FLUSH)
+    found = b"".join(packet.payload for packet in peer.stream[known:])
+    if found != b"open":
+        raise Violation("the echo is not what was sent", peer.stream[-1], expected="open", seen=repr(found))
+
+
+# 7.6
+
+
+@case(REVISION, "7.6/ack-flush-layout")
+async def layout(bench: Bench) -> None:
+    """ACK_FLUSH for an echo of three packets: a SNACK and nothing else, the number after that with EoT expected."""
+    peer = await connected(bench)
+    sent = await peer.transaction(bytes(2500))
+    answer = await peer.expect(FLUSH)
+    wanted = (sent[-1].sn + 1) & MASK
+    if answer.expected != wanted:
+        text = "ACK_FLUSH does not expect the number after that of the packet with EoT"
+        raise Violation(text, answer, expected=str(wanted), seen=str(answer.expected))
+    if answer.snack is None or len(answer.extensions) != 1 or answer.payload:
+        raise Violation("ACK_FLUSH is not a fixed header and a SNACK", answer)
+
+
+@case(REVISION, "7.6/ack-flush-at-once", quick=True)
+async def immediately(bench: Bench) -> None:
+    """A round trip of 0.8 seconds, a packet, a second one with EoT: ACK_FLUSH comes sooner than that."""
+    peer = await slow(bench, 0.8)
+    await peer.send(Op.PERSIST, b"one ")
+    await peer.send(Op.PURE_DATA, b"two", flags=FLAG_EOT)
+    began = bench.elapsed
+    await peer.expect(FLUSH & acknowledging(peer.sn))
+    waited = bench.elapsed - began
+    if waited > bench.silence:
+        raise Violation(f"ACK_FLUSH came after {waited:.3f} s", expected="at once", seen=f"{waited:.3f} s")
+
+
+case(REVISION, "7.6/no-ack-flush-over-gap", quick=True)(s08_commitment.gap)
+
+
+@case(REVISION, "7.6/lost-ack-flush-repeated")
+async def repeated_end(bench: Bench) -> None:
+    """PURE_DATA with EoT comes twice more: ACK_FLUSH with a new serial each time, and one echo in all."""
+    peer = await connected(bench)
+    packets = await peer.transaction(bytes(1500))
+    answer = await peer.reach(FLUSH & acknowledging(peer.sn))
+    await echoed(peer, bytes(1500))
+    count = len(peer.stream)
+    serials = [serial_of(answer)]
+    for _ in range(2):
+        await peer.send(packets[-1])
+        again = await peer.expect(FLUSH & acknowledging(peer.sn), otherwise="a repeated packet drew no ACK_FLUSH")
+        if later(serial_of(again), serials[-1]) <= 0:
+            text = "a repeated ACK_FLUSH has no new serial"
+            raise Violation(text, again, expected=f"above {serials[-1]}", seen=str(serial_of(again)))
+        serials.append(serial_of(again))
+        await peer.drain()
+    if len(peer.stream) > count:
+        raise Violation("repeated packets were echoed again", peer.stream[-1])
+
+
+def serial_of(packet: Packet) -> int:
+    """Of the SNACK header."""
+    if packet.snack is None or packet.snack.serial is None:
+        raise Violation(f"{packet.name} has no serial number", packet)
+    return packet.snack.serial
