@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$python"; break; }; done)
 
-.PHONY: demo test lint bench campaign coverage clean
+.PHONY: demo test lint bench campaign coverage page clean
 .NOTPARALLEL:
 
 $(VENV)/.made:
@@ -22,6 +22,7 @@ $(VENV)/.for-demo: EXTRAS :=
 $(VENV)/.for-test: EXTRAS := [test,bench]
 $(VENV)/.for-lint: EXTRAS := [dev]
 $(VENV)/.for-bench: EXTRAS := [bench]
+$(VENV)/.for-page: EXTRAS := [test,browser]
 
 $(VENV)/.for-%: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)'
@@ -41,6 +42,10 @@ coverage: $(VENV)/.for-test
 	$(BIN)/python -m coverage run --parallel-mode -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# The page of the conformance report in a browser: a Chromium must be installed.
+page: $(VENV)/.for-page
+	$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.for-lint
 	$(BIN)/ruff check .

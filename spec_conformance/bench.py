@@ -61,9 +61,9 @@ class Bench:
     def unix_microseconds(self) -> int:
         return self.target.unix_microseconds()
 
-    async def peer(self) -> Peer:
-        """A new scripted end at an address of its own, towards a responder."""
-        return self._join(await self.target.open_link())
+    async def peer(self, beside: Peer | None = None) -> Peer:
+        """A new scripted end at an address of its own, or at another port of the host of one `beside` it."""
+        return self._join(await self.target.open_link(beside.link if beside else None))
 
     async def waiting_peer(self) -> Peer:
         """A scripted end to which the target's client connects."""

@@ -32,6 +32,8 @@ class Case:
     """It waits for seconds: not for a run over sockets unless it is asked for."""
     quick: bool
     """It belongs to the first look at an implementation."""
+    alone: bool
+    """It uses up what all connections of a target share: it runs after the others, by itself."""
     script: Script
 
     @property
@@ -69,6 +71,7 @@ def case(
     service: str = "echo",
     slow: bool = False,
     quick: bool = False,
+    alone: bool = False,
 ) -> Callable[[Script], Script]:
     """Make a case of an async function that takes a Bench.
 
@@ -81,7 +84,7 @@ def case(
         if case_id in known:
             raise DuplicateCase(f"{revision}: two cases are called {case_id}")
         statements = (case_id.partition(":")[0], *also)
-        known[case_id] = Case(case_id, revision, statements, role, needs, service, slow, quick, script)
+        known[case_id] = Case(case_id, revision, statements, role, needs, service, slow, quick, alone, script)
         return script
 
     return register

@@ -76,6 +76,7 @@ class Order:
     """What a run was asked to do."""
 
     profile: Profile
+    profile_file: Path | None
     role: str
     address: tuple[str, int] | None
     command: str | None
@@ -197,6 +198,7 @@ def _order(options: dict[str, Any]) -> Order:
         profile = replace(profile, name=f"{address[0]}:{address[1]}")
     return Order(
         profile,
+        options["profile_file"],
         role,
         address,
         options["command"],
@@ -302,6 +304,8 @@ def _command(order: Order) -> str:
     if order.address is not None and (order.role == "initiator" or order.command is None):
         words += ["--listen"] if order.role == "initiator" else []
         words.append(f"{order.address[0]}:{order.address[1]}")
+    if order.profile_file is not None:
+        words += ["--profile", str(order.profile_file)]
     words += ["--revision", order.profile.revision, "--seed", str(order.seed)]
     return shlex.join(words)
 

@@ -24,6 +24,8 @@ Opener: TypeAlias = Callable[[Case, int], AbstractAsyncContextManager[Target]]
 
 LIMIT: Final = 120.0
 """Seconds after which a case over sockets is given up."""
+SLOW_LIMIT: Final = 900.0
+"""The same for a case that waits for time-outs."""
 VIRTUAL_LIMIT: Final = 200_000.0
 """Virtual seconds: more than two days."""
 
@@ -77,7 +79,11 @@ class Run:
         return result
 
     async def several(self, cases: Iterable[Case], tell: Callable[[CaseResult], None], *, at_once: int = 1) -> None:
-        """Run cases, at most so many at once; `tell` gets each result when it is there."""
+        """Run cases, at most so many at once; `tell` gets each result when it is there.
+
+        Those that disturb others run afterwards, one by one.
+        """
+        cases = list(cases)
         limiter = trio.CapacityLimiter(at_once)
 
         async def run(case: Case) -> None:
@@ -86,7 +92,11 @@ class Run:
 
         async with trio.open_nursery() as nursery:
             for case in cases:
-                nursery.start_soon(run, case)
+                if not case.alone:
+                    nursery.start_soon(run, case)
+        for case in cases:
+            if case.alone:
+                await run(case)
 
 
 async def run_case(case: Case, target: Target, *, seed: int = 0, timeout_scale: float = 1.0) -> CaseResult:
@@ -98,7 +108,7 @@ async def run_case(case: Case, target: Target, *, seed: int = 0, timeout_scale: 
     try:
         bench = Bench(target, seed=seed, timeout_scale=timeout_scale, service=case.service)
         bench.need(*case.needs)
-        with trio.fail_after(VIRTUAL_LIMIT if target.virtual else LIMIT * timeout_scale):
+        with trio.fail_after(VIRTUAL_LIMIT if target.virtual else (SLOW_LIMIT if case.slow else LIMIT) * timeout_scale):
             await case.script(bench)
     except Outcome as ended:
         outcome = ended

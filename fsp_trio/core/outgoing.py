@@ -288,7 +288,8 @@ class Outgoing(Sealing):
     # repeats
 
     def _due(self, now: float) -> list[Block]:
-        """Packets whose retransmission time-out is over (8.5.4)."""
+        """Packets whose retransmission time-out is over, or will be within a tick of the clock (8.5.4)."""
+        now += self.settings.timers.granularity
         timeout = self.rtt.timeout
         due = [block for block in self.sent.blocks if block.sent_at + timeout <= now and not self._settled(block)]
         last = self._unflushed
@@ -342,12 +343,19 @@ class Outgoing(Sealing):
         exempt = self._repeats_allowed == self._repeat_quota  # one in an interval, whatever the congestion window
         repeated = 0
         waiting = self._repeats
+        later: list[Block] = []
         for position, block in enumerate(waiting):
-            if self._settled(block) or now - block.sent_at < self.rtt.rto - 1e-9:  # which may have grown meanwhile
+            if self._settled(block):
+                continue
+            early = block.sent_at + self.rtt.rto - 1e-9 - now
+            if early > 0:
+                if early <= self.settings.timers.granularity:  # else the time-out has grown meanwhile
+                    later.append(block)
+                    self._wait_until(now + early)
                 continue
             size = len(block.datagram)
             if repeated >= limit or (not exempt and self.macroflow.allowance(now, size) < size):
-                self._repeats = waiting[position:]
+                self._repeats = later + waiting[position:]
                 self._wait_until(now + self.settings.timers.granularity)
                 break
             batch.append(self._refreshed(block, now))
@@ -359,7 +367,7 @@ class Outgoing(Sealing):
             exempt = False
             repeated += 1
         else:
-            self._repeats = []
+            self._repeats = later
         self._repeats_allowed -= repeated
         self.statistics.retransmissions += repeated
 

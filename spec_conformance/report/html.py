@@ -7,6 +7,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from spec_conformance.case import all_cases
 from spec_conformance.catalogue import Section, load
 from spec_conformance.report.model import CaseReport, Report
 
@@ -29,6 +30,8 @@ class Tile:
 
     section: Section
     cases: list[CaseReport]
+    covered: bool
+    """There are cases for it, whether they were run or not."""
 
     @property
     def verdict(self) -> str:
@@ -39,12 +42,18 @@ class Tile:
     @property
     def words(self) -> str:
         if not self.cases:
-            return "no case" if self.section.statements else "nothing to test"
+            if not self.section.statements:
+                return "nothing to test"
+            return "not run" if self.covered else "no case"
         return f"{sum(case.verdict == 'pass' for case in self.cases)} of {len(self.cases)} pass"
 
 
 def html(report: Report) -> str:
     """The page."""
     cases = report.sections()
-    tiles = [Tile(section, cases.get(section.number, [])) for section in load(report.revision).sections]
+    known = {case.section for case in all_cases(report.revision).values()}
+    tiles = [
+        Tile(section, cases.get(section.number, []), section.number in known)
+        for section in load(report.revision).sections
+    ]
     return ENVIRONMENT.get_template("report.html.j2").render(report=report, tiles=tiles, signs=SIGNS)

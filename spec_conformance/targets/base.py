@@ -23,8 +23,8 @@ class Target(Protocol):
     virtual: bool
     """Time passes as the suite wants it to, so that long time-outs cost nothing."""
 
-    async def open_link(self) -> Link:
-        """A fresh address from which a responder can be reached."""
+    async def open_link(self, beside: Link | None = None) -> Link:
+        """A fresh address from which a responder can be reached; `beside` another one, of the same host."""
         ...
 
     async def await_client(self) -> Link:

@@ -134,7 +134,7 @@ class LibraryTarget:
         self._nursery = nursery
         self._links = 0
 
-    async def open_link(self) -> Link:
+    async def open_link(self, beside: Link | None = None) -> Link:
         return self._new_link()
 
     async def await_client(self) -> Link:

@@ -43,8 +43,10 @@ class SocketTarget:
         self._listening: trio.socket.SocketType | None = None
         self._links = 0
 
-    async def open_link(self) -> Link:
+    async def open_link(self, beside: Link | None = None) -> Link:
         """On the loopback interface an address of its own, so that cases do not share congestion state (8.7)."""
+        if beside is not None:
+            return await UDPLink.open(self.address, (beside.local_address[0], 0))
         self._links += 1
         if self.address[0].startswith("127."):
             high, low = divmod(self._links % 60_000, 250)

@@ -383,7 +383,7 @@ MUTANTS = [
     Mutant(
         "the right edge moves back",
         "core.send_window:SendWindow.advertise",
-        "if sub(edge, self.right_edge) > 0:",
+        "if 0 < edge - self.right_edge & MASK <= MASK >> 1:",
         "if True:",
         "8.6/edge-never-moves-back",
     ),

@@ -44,6 +44,10 @@ def results() -> list[CaseResult]:
 
 @pytest.fixture
 def report() -> Report:
+    return made_report()
+
+
+def made_report() -> Report:
     known = Expectations({CASES[3].id: Expectation(Verdict.INCONCLUSIVE, "it is known")})
     cases = tuple(report_case(result, known, "fsp-conformance run --self") for result in results())
     return Report("gao-07", "the draft", NASTY, "responder", 7, 1.5, cases)

@@ -470,3 +470,24 @@ def test_reference_2020_repeats_a_lost_beginning_alone() -> None:
     sent = [sn_of(f) for f in pair.record[mark:] if f.sender is Side.CLIENT and f.datagram[8] in DATA_OF_2020]
     assert [sn for sn in sent if sent.count(sn) > 1] == [sent[0]] * 2
     assert pair.client.committed == 1
+
+
+def test_packets_that_left_within_a_tick_are_repeated_each_in_its_time() -> None:
+    """8.5.4: not only those whose time is over when the first one's is; the others would wait for its next time."""
+    pair = established()
+    pair.client.send(b"begun")
+    pair.run_for(0.5)
+    first = pair.client.sent.next_sn
+    fourth = add(first, 3)
+    pair.drop(lambda flight: flight.sender is Side.CLIENT and op_of(flight) in IN_BAND and sn_of(flight) != fourth)
+    mark = len(pair.record)
+    began = pair.clock.now
+    for _ in range(4):
+        pair.client.send(bytes(1024))
+        pair.run_for(0.002)
+    pair.run_for(1.5)
+    repeats = sent_by(pair, Side.CLIENT, *IN_BAND, since=mark)[4:]
+    assert [sn_of(flight) for flight in repeats] == [first, add(first, 1), add(first, 2)]
+    for number, flight in enumerate(repeats):
+        waited = flight.sent_at - (began + 0.002 * number)
+        assert 1.0 - 1e-6 <= waited < 1.05

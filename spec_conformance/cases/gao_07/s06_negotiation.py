@@ -344,7 +344,7 @@ async def accepted_once(bench: Bench) -> None:
     await peer.quiet(40.0, but=an(Op.RESET), otherwise="ACK_CONNECT_REQ was repeated without being asked for")
 
 
-@case(REVISION, "6.4/rejection-is-reset", "4.9/answers-connect-request")
+@case(REVISION, "6.4/rejection-is-reset", "4.9/answers-connect-request", alone=True)
 async def rejection(bench: Bench) -> None:
     """More connections than can wait to be confirmed: those that are refused hear RESET with their cookie."""
     for number in range(400):

@@ -230,9 +230,9 @@ async def round_trips(peer: Peer, count: int, *, flags: int = 0) -> list[int]:
     return found
 
 
-async def long_echo(bench: Bench) -> Peer:
+async def long_echo(bench: Bench, beside: Peer | None = None) -> Peer:
     """A connection on which the target has sent its first flight of a long echo; the window is no limit."""
-    peer = await bench.peer()
+    peer = await bench.peer(beside)
     peer.window = 4096
     await peer.connect()
     known = peer.expected  # nothing of the echo is acknowledged before its first flight is out
@@ -269,7 +269,7 @@ async def shared_state(bench: Bench) -> None:
     fresh = await long_echo(bench)
     before = len(fresh.stream) - 1
     await fresh.drain(8.0)  # nothing of it is acknowledged: time-outs
-    second = await long_echo(bench)
+    second = await long_echo(bench, fresh)
     after = len(second.stream) - 1
     if after >= before:
         raise Violation(

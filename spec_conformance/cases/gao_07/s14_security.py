@@ -46,7 +46,7 @@ async def flood(bench: Bench, peer: Peer, packets: list[Packet]) -> None:
             await peer.drain(bench.blink)
 
 
-@case(REVISION, "14.1/init-connect-flood", slow=True)
+@case(REVISION, "14.1/init-connect-flood", slow=True, alone=True)
 async def init_flood(bench: Bench) -> None:
     """20,000 INIT_CONNECTs from as many ULTIDs; then somebody connects."""
     peer = await bench.peer()
@@ -60,7 +60,7 @@ async def init_flood(bench: Bench) -> None:
         raise Violation("after a flood of INIT_CONNECT the echo is wrong")
 
 
-@case(REVISION, "14.1/bad-cookie-flood", slow=True)
+@case(REVISION, "14.1/bad-cookie-flood", slow=True, alone=True)
 async def cookie_flood(bench: Bench) -> None:
     """20,000 CONNECT_REQUESTs with invented cookies; then somebody connects."""
     peer = await bench.peer()

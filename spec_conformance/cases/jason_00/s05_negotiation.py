@@ -44,7 +44,6 @@ SHARED: Final[tuple[tuple[Callable[[Bench], Awaitable[None]], str, bool], ...]] 
     (later_server.expected_number, "5.5/expected-is-initial-number", False),
     (later_server.answered_once, "5.6/ack-init-connect-once", True),
     (later_server.accepted_once, "5.6/ack-connect-req-once", True),
-    (later_server.rejection, "5.5/request-without-resources", False),
 )
 SHARED_WITH_CLIENTS: Final[tuple[tuple[Callable[[Bench], Awaitable[None]], str, bool], ...]] = (
     (later_client.first_packet, "4.1/connect-sends-init-connect", False),
@@ -67,6 +66,7 @@ for _script, _id, _slow in SHARED:
 for _script, _id, _slow in SHARED_WITH_CLIENTS:
     case(REVISION, _id, role="initiator", slow=_slow, quick=_id.endswith("sends-init-connect"))(_script)
 
+case(REVISION, "5.5/request-without-resources", alone=True)(later_server.rejection)
 case(REVISION, "5.4/own-fields-repeated", "5.4/cookie-and-delta-echoed", role="initiator", quick=True)(
     later_client.values
 )
@@ -88,7 +88,7 @@ async def unknown_ultid(bench: Bench) -> None:
         await peer.quiet(otherwise=f"{op} to an ULTID that no connection has was answered")
 
 
-@case(REVISION, "4.2/listening-no-resources")
+@case(REVISION, "4.2/listening-no-resources", alone=True)
 async def no_resources(bench: Bench) -> None:
     """More connections wait to be confirmed than can: INIT_CONNECT draws RESET, silence, or a cookie that is good."""
     for _ in range(400):
@@ -278,7 +278,7 @@ async def other_address(bench: Bench) -> None:
     second.established = True
 
 
-@case(REVISION, "5.1/cookie-not-stored")
+@case(REVISION, "5.1/cookie-not-stored", alone=True)
 async def many_greetings(bench: Bench) -> None:
     """2,000 INIT_CONNECTs of different ULTIDs, none followed up; the next initiator is served."""
     peer = await bench.peer()
