@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fsp_trio.revisions import GAO_07, JASON_00, REFERENCE_2020, Revision
-from fsp_trio.revisions.states import Event, State, Transition
+from fsp_trio.revisions.states import CONNECTED, Event, State, Transition
 from fsp_trio.wire.packets import FLAG_CPR, FLAG_EOT, FLAG_MIND, ExtensionKind, Op
 
 PAGE = Path(__file__).parent / "revisions.md"
@@ -76,7 +76,8 @@ def spelled(name: str, value: Any) -> str:
     if name.endswith("_flags"):
         return ", ".join(word for flag, word in FLAGS.items() if flag & value) or "none"
     if isinstance(value, frozenset):
-        return "all that speak" if value == GAO_07.acknowledging else "the six connected ones"
+        names = {GAO_07.acknowledging: "all that speak", CONNECTED: "the six connected ones"}
+        return names.get(value) or ", ".join(state.name for state in State if state in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, enum.Enum):

@@ -29,6 +29,7 @@ class Acknowledged(Outgoing):
 
     def _take_snack(self, snack: Snack, window: int, now: float) -> None:
         sent = self.sent
+        self.rtt.denied()
         result = Acknowledgement()
         if sub(snack.expected_sn, sent.una) >= 0:
             sent.advertise(snack.expected_sn, window)

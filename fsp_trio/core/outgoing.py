@@ -319,9 +319,7 @@ class Outgoing(Sealing):
         due = self._due(now)
         first = due[0]
         for block in due:
-            if block.in_flight:
-                block.in_flight = False
-                self.macroflow.forgotten(len(block.datagram))
+            self._leaves_path(block)
         if first.sent_at >= self._last_asked_at:  # else it waited for the answer to what was asked before
             self.rtt.back_off()
         if self.last_heard <= first.sent_at:
@@ -332,6 +330,12 @@ class Outgoing(Sealing):
         elif self.revision.careless_flush and self._op_of(first) is Op.PERSIST:
             del due[1:]
         self._repeats = due
+
+    def _leaves_path(self, block: Block) -> None:
+        """The packet is taken for lost, or will be sent again."""
+        if block.in_flight:
+            block.in_flight = False
+            self.macroflow.forgotten(len(block.datagram))
 
     def _op_of(self, block: Block) -> Op:
         return self.codec.ops[self.codec.unpack_head(block.datagram, ULTID_PAIR)[0]]
@@ -410,6 +414,8 @@ class Outgoing(Sealing):
         received = self.received
         missing = self.revision.careless_flush and received.early and self.state is not State.PRE_CLOSED
         gaps = self._peer_open or bool(missing)
+        if gaps and self.revision.heartbeat_repeats_head and self._repeat_head(batch, now):
+            return
         op = Op.KEEP_ALIVE if gaps else Op.ACK_FLUSH
         sink = NO_SINK if gaps and self.revision.keep_alive_names_sink else None  # 10.1
         sn, protection = self._out_of_band_number()
@@ -423,6 +429,19 @@ class Outgoing(Sealing):
         self.statistics.count_sent(op)
         self._heartbeat_at = now + self.heartbeat_interval
         self.keyring.retire(self.sent.una, received.expected, now)
+
+    def _repeat_head(self, batch: list[bytes], now: float) -> bool:
+        """Repeat the first packet with a heartbeat if its time is over; whether it goes in place of that."""
+        head = next(iter(self.sent.blocks), None)
+        if head is None or head.acknowledged or now - head.sent_at < self.rtt.rto - 1e-9:
+            return False
+        if head is not self._unflushed and self._op_of(head) is not Op.PERSIST:
+            return False
+        before = head.sent_at
+        self._leaves_path(head)
+        self._repeats = [head, *(block for block in self._repeats if block is not head)]
+        self._repeat(batch, now)
+        return head.sent_at > before and head is not self._unflushed and self.state is State.ACTIVE
 
     def _out_of_band_number(self) -> tuple[int, Protection]:
         """The last in-band number sent (B11); under a key that the peer has, if it may lack the newest (M29)."""
@@ -441,8 +460,12 @@ class Outgoing(Sealing):
         return self._heartbeat_at if self.state in CONNECTED else math.inf
 
     def handle_heartbeat(self, now: float) -> None:
-        if now >= self.next_heartbeat():
+        if now < self.next_heartbeat():
+            return
+        if self.state in self.revision.heartbeats_in:
             self._ack_now = True
+        else:
+            self._heartbeat_at = now + self.heartbeat_interval
 
     def _shift_snack(self, now: float) -> None:
         """Bring the next SNACK forward to one round trip from now (8.5.2), unless one has just left (F9)."""

@@ -115,6 +115,9 @@ class RoundTrip:
     def acknowledged(self, sent_at: Sequence[float], now: float) -> None:
         """Packets sent once, at these moments, were acknowledged: says nothing of the peer's delay."""
 
+    def denied(self) -> None:
+        """A SNACK came, whether it tells of anything new or not."""
+
     def back_off(self) -> None:
         if self.rto * self._backoff < self._timers.maximum:
             self._backoff *= 2
@@ -162,6 +165,10 @@ class HalvedRoundTrip(RoundTrip):
     def acknowledged(self, sent_at: Sequence[float], now: float) -> None:
         if sent_at:
             self.sample(now - sum(sent_at) / len(sent_at))
+
+    def denied(self) -> None:
+        """What it denies is repeated at once if it was sent four round trips ago: doublings are for silence (7.4.4)."""
+        self.progress()
 
 
 ROUND_TRIPS: dict[RoundTripRule, type[RoundTrip]] = {

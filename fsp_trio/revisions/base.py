@@ -58,6 +58,11 @@ class Revision:
     """ACK_CONNECT_REQ has an integrity check code, and not the time in its place (jason-00 5.5, A7)."""
     acceptance_ends: bool = False
     """ACK_CONNECT_REQ is a whole transaction whether its flag says so or not (jason-00 3.9, A8)."""
+    heartbeats_in: frozenset[State] = CONNECTED
+    """States in which heartbeats are sent though nothing has arrived (10.1)."""
+    heartbeat_repeats_head: bool = False
+    """The first packet that is not acknowledged is repeated before a KEEP_ALIVE if it ends its transaction, and in
+    place of one if it is the PERSIST of an open one (jason-00 9.1)."""
     keep_alive_names_sink: bool = True
     """KEEP_ALIVE always has a Sink Parameter (10.1)."""
     acknowledging: frozenset[State] = CONNECTED | CLOSING | {State.CHALLENGING, State.CLOSED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fsp_trio.integrity.jason import JASON
 from fsp_trio.revisions.base import Revision, RoundTripRule
 from fsp_trio.revisions.jason_00_states import STATES
-from fsp_trio.revisions.states import CONNECTED
+from fsp_trio.revisions.states import CONNECTED, PEER_OPEN
 from fsp_trio.wire.jason import JasonCodec
 from fsp_trio.wire.packets import FLAG_MIND, ExtensionKind, Op
 
@@ -36,6 +36,8 @@ JASON_00 = Revision(
     release_flags=0,  # 7.5: the flag is not for RELEASE
     acceptance_is_sealed=False,  # 5.5, A7
     acceptance_ends=True,  # 3.9, A8
+    heartbeats_in=PEER_OPEN,  # 4.6 to 4.11, 9.1
+    heartbeat_repeats_head=True,  # 9.1, A49
     keep_alive_names_sink=False,  # 9.1, A10
     acknowledging=CONNECTED,  # 4.4, 4.12, 4.13, 7.4.2, A47
     commits_out_of_band=True,  # 7.5, A34
