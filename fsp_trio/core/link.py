@@ -123,6 +123,7 @@ class Link:
         self.payload_limit = payload_limit(revision, settings)
         """Octets of payload in a packet of ours."""
         self._alone_limit = min(self.payload_limit, settings.send_buffer)
+        """Octets that may leave as one packet without being queued."""
         self.queue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
         self.key_log: KeyLog | None = None
         """Gets the numbers, mode, bits and material of a key when it takes effect; None if nobody wants them."""

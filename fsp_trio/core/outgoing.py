@@ -403,6 +403,7 @@ class Outgoing(Sealing):
         self._ack_now = False
         self._snack_at = math.inf
         self._snack_sent_at = now
+        self._heartbeat_at = now + self.heartbeat_interval
         if self.state is State.CLOSED and self._farewell is not None:
             if self._farewell:
                 batch.append(self._farewell)
@@ -427,7 +428,6 @@ class Outgoing(Sealing):
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
         self.statistics.count_sent(op)
-        self._heartbeat_at = now + self.heartbeat_interval
         self.keyring.retire(self.sent.una, received.expected, now)
 
     def _repeat_head(self, batch: list[bytes], now: float) -> bool:

@@ -12,12 +12,14 @@ import pytest
 
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
-from fsp_trio.revisions import REFERENCE_2020
+from fsp_trio.revisions import JASON_00, REFERENCE_2020, Revision
 from fsp_trio.revisions.states import State
+from fsp_trio.wire.codec import ULTID_PAIR
 from fsp_trio.wire.packets import Op, Snack
 from fsp_trio.wire.serial import add
 
 from .pair import Pair, Side
+from .situations import situation_in
 from .talk import (
     IN_BAND,
     KEY,
@@ -491,3 +493,23 @@ def test_packets_that_left_within_a_tick_are_repeated_each_in_its_time() -> None
     for number, flight in enumerate(repeats):
         waited = flight.sent_at - (began + 0.002 * number)
         assert 1.0 - 1e-6 <= waited < 1.05
+
+
+def test_a_persist_goes_in_place_of_a_heartbeat() -> None:
+    """jason-00 9.1: of the periodic one, too, and not beside it."""
+    situation = situation_in("COMMITTED", Side.CLIENT, "crc64", JASON_00)
+    pair = situation.pair
+    pair.drop_from(Side.CLIENT)
+    pair.drop_from(Side.SERVER)
+    mark = len(pair.record)
+    pair.client.send(b"unheard")
+    due = pair.client.next_heartbeat()
+    pair.run_for(due - pair.clock.now + 1.0)
+    said = [flight for flight in pair.record[mark:] if flight.sender is Side.CLIENT]
+    assert {op_in(JASON_00, flight.datagram) for flight in said} == {Op.PERSIST}
+    assert any(due <= flight.sent_at < due + 1.0 for flight in said)
+    assert pair.client.next_heartbeat() > pair.clock.now
+
+
+def op_in(revision: Revision, datagram: bytes) -> Op:
+    return revision.codec.ops[revision.codec.unpack_head(datagram, ULTID_PAIR)[0]]
