@@ -412,6 +412,10 @@ class Peer:
         """Wait for a client and offer; gives its CONNECT_REQUEST."""
         await self.hear_greeting()
         await self.send(self.offer(**fields))
+        return await self.hear_answer()
+
+    async def hear_answer(self) -> Packet:
+        """The CONNECT_REQUEST that answers our offer."""
         request = await self.reach(Op.CONNECT_REQUEST)
         self.target_initial_sn = self.expected = request.initial_sn
         self.start_checking()

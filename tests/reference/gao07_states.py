@@ -8,6 +8,7 @@ see `successor`.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # One column per fact, several rows to a state: the lists read as section 5 does.
@@ -113,12 +114,27 @@ class Row:
     covers_all: bool | None = None
     own: frozenset[Own] | None = None
 
+    def fits(self, state: State, packet: Packet, eot: bool, covers_all: bool, own: Own) -> bool:
+        return (
+            self.state is state
+            and self.packet is packet
+            and self.eot in (None, eot)
+            and self.covers_all in (None, covers_all)
+            and (self.own is None or own in self.own)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     state: State
     reaction: Reaction = Reaction.NONE
     notify: Notify = Notify.NOTHING
+
+
+def outcome_by(rows: Iterable[Row], state: State, packet: Packet, eot: bool, covers_all: bool, own: Own) -> Outcome:
+    """What the first row that fits says; without one nothing happens."""
+    row = next((row for row in rows if row.fits(state, packet, eot, covers_all, own)), None)
+    return Outcome(state) if row is None else Outcome(row.target, row.reaction, row.notify)
 
 
 _S, _P, _R, _N = State, Packet, Reaction, Notify
@@ -308,13 +324,4 @@ def successor(
         # M18 lets nobody say ACK_CONNECT_REQ later than 5.4
         never = packet is Packet.ACK_CONNECT_REQ
         return stays if never else Outcome(state, _EARLY.get(state, Reaction.NONE))
-    for row in ROWS:
-        if (
-            row.state is state
-            and row.packet is packet
-            and row.eot in (None, eot)
-            and row.covers_all in (None, covers_all)
-            and (row.own is None or own in row.own)
-        ):
-            return Outcome(row.target, row.reaction, row.notify)
-    return stays
+    return outcome_by(ROWS, state, packet, eot, covers_all, own)

@@ -19,6 +19,7 @@ from .gao07_states import (
     Reaction,
     Row,
     State,
+    outcome_by,
 )
 
 _S, _P, _R, _N = State, Packet, Reaction, Notify
@@ -145,21 +146,8 @@ def successor(
         return stays
     if packet in OUT_OF_BAND:  # EoT counts with the number of the last packet received only (2)
         eot = eot and position is Position.IN_ORDER
-    outcome = _apply(state, packet, eot, covers_all, own)
+    outcome = outcome_by(ROWS, state, packet, eot, covers_all, own)
     if packet is Packet.ACK_FLUSH and eot:  # it acknowledges first
-        then = _apply(outcome.state, Packet.KEEP_ALIVE, eot, covers_all, own)
+        then = outcome_by(ROWS, outcome.state, Packet.KEEP_ALIVE, eot, covers_all, own)
         outcome = Outcome(then.state, then.reaction, outcome.notify | then.notify)
     return outcome
-
-
-def _apply(state: State, packet: Packet, eot: bool, covers_all: bool, own: Own) -> Outcome:
-    for row in ROWS:
-        if (
-            row.state is state
-            and row.packet is packet
-            and row.eot in (None, eot)
-            and row.covers_all in (None, covers_all)
-            and (row.own is None or own in row.own)
-        ):
-            return Outcome(row.target, row.reaction, row.notify)
-    return Outcome(state)

@@ -11,7 +11,7 @@ connection with it.
 
 from __future__ import annotations
 
-from .gao07_states import IN_BAND, PRELIMINARY, Notify, Outcome, Own, Packet, Position, Reaction, Row, State
+from .gao07_states import IN_BAND, PRELIMINARY, Notify, Outcome, Own, Packet, Position, Reaction, Row, State, outcome_by
 
 _S, _P, _R, _N = State, Packet, Reaction, Notify
 _NEW = _N.DATA | _N.COMMIT
@@ -131,14 +131,7 @@ def successor(
             return Outcome(state, _again(state))
         if position is Position.AHEAD:
             return Outcome(state, _early(state, packet))
-    row = next((row for row in ROWS if _fits(row, state, packet, eot, covers_all, own)), None)
-    return stays if row is None else Outcome(row.target, row.reaction, row.notify)
-
-
-def _fits(row: Row, state: State, packet: Packet, eot: bool, covers_all: bool, own: Own) -> bool:
-    same = row.state is state and row.packet is packet
-    settled = row.own is None or own in row.own
-    return same and settled and row.eot in (None, eot) and row.covers_all in (None, covers_all)
+    return outcome_by(ROWS, state, packet, eot, covers_all, own)
 
 
 def _again(state: State) -> Reaction:

@@ -177,19 +177,25 @@ async def tiny(bench: Bench) -> None:
             raise Violation(f"through a window of {window} blocks came {len(found)} of {len(data)} octets")
 
 
+async def probes_of(peer: Peer, edge: int, seconds: float) -> list[float]:
+    """When probes of a shut window came in so many seconds; they have the number of its right edge, and none other."""
+    times = []
+    deadline = peer.bench.elapsed + seconds
+    while (packet := await peer.next(max(deadline - peer.bench.elapsed, 0.0))) is not None:
+        if packet.in_band:
+            if packet.sn != edge:
+                raise Violation("another packet than the one just beyond the window", packet)
+            times.append(peer.bench.elapsed)
+    return times
+
+
 @case(REVISION, "8.6/shut-window-probed", slow=True)
 async def probes(bench: Bench) -> None:
     """No window at all: the packet just beyond it comes once per time-out, at growing intervals, and no other."""
     peer = await narrow(bench, 0)
     edge = peer.expected
     await peer.transaction(bytes(3000))
-    times = []
-    deadline = bench.elapsed + 20.0
-    while (packet := await peer.next(max(deadline - bench.elapsed, 0.0))) is not None:
-        if packet.in_band:
-            if packet.sn != edge:
-                raise Violation("another packet than the one just beyond the window", packet)
-            times.append(bench.elapsed)
+    times = await probes_of(peer, edge, 20.0)
     if len(times) < 3:
         raise Violation(f"{len(times)} probes of the shut window in 20 s", expected="3 or more", seen=str(len(times)))
     gaps = [b - a for a, b in itertools.pairwise(times)]

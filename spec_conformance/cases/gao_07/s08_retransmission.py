@@ -112,10 +112,7 @@ async def initiator_first(bench: Bench) -> None:
     await peer.hear_greeting()
     await bench.sleep(0.5)
     await peer.send(peer.offer())
-    request = await peer.reach(Op.CONNECT_REQUEST)
-    peer.target_initial_sn = peer.expected = request.initial_sn
-    peer.start_checking()
-    peer.receiving[0].first = request.initial_sn
+    await peer.hear_answer()
     await bench.sleep(0.9)
     await peer.send(peer.acceptance())
     peer.sn = (peer.initial_sn + 1) & MASK
@@ -135,10 +132,7 @@ async def no_sample(bench: Bench) -> None:
     await peer.hear_greeting()
     await peer.reach(Op.INIT_CONNECT, 40.0)
     await peer.send(peer.offer())
-    request = await peer.reach(Op.CONNECT_REQUEST)
-    peer.target_initial_sn = peer.expected = request.initial_sn
-    peer.start_checking()
-    peer.receiving[0].first = request.initial_sn
+    await peer.hear_answer()
     await peer.reach(Op.CONNECT_REQUEST, 40.0)
     await peer.send(peer.acceptance())
     peer.sn = (peer.initial_sn + 1) & MASK

@@ -119,9 +119,7 @@ async def empty_transaction(bench: Bench) -> None:
 @case(REVISION, "8.2/persist-opens-transaction")
 async def opens(bench: Bench) -> None:
     """After the handshake, a short echo, a long one, and one that ended without data: PERSIST each time."""
-    await connected(bench)
-    peer = await bench.peer()
-    await peer.connect()
+    peer = await connected(bench)
     before = "the handshake"
     for words, pieces in (
         ("an echo of one packet", [b"short"]),
@@ -131,7 +129,7 @@ async def opens(bench: Bench) -> None:
     ):
         start = len(peer.stream)
         for turn, piece in enumerate(pieces):
-            op = (Op.PURE_DATA if turn else Op.PERSIST) if piece else Op.NULCOMMIT
+            op = (Op.PURE_DATA if turn else Op.PERSIST) if piece else peer.wire.nothing_to_send
             await peer.send(op, piece, flags=FLAG_EOT if turn == len(pieces) - 1 else 0)
             if pieces[-1] == b"":
                 await peer.drain()  # what there is goes back before the end comes

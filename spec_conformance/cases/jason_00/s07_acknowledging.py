@@ -55,10 +55,7 @@ async def initiator_first(bench: Bench) -> None:
     peer = await fresh_client(bench)
     await bench.sleep(0.1)
     await peer.send(peer.offer())
-    request = await peer.reach(Op.CONNECT_REQUEST)
-    peer.target_initial_sn = peer.expected = request.initial_sn
-    peer.start_checking()
-    peer.receiving[0].first = request.initial_sn
+    await peer.hear_answer()
     await bench.sleep(0.3)
     await peer.send(peer.acceptance())
     peer.sn = (peer.initial_sn + 1) & MASK

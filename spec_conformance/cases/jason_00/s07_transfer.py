@@ -7,6 +7,7 @@ import itertools
 from spec_conformance.bench import Bench
 from spec_conformance.case import case
 from spec_conformance.cases.gao_07 import s08_commitment, s08_flow, s08_sending
+from spec_conformance.cases.gao_07.s08_commitment import connected, echoed
 from spec_conformance.expect import DATA, acknowledging, an, carrying, ending
 from spec_conformance.peer import Peer
 from spec_conformance.verdict import Inconclusive, Violation
@@ -33,53 +34,15 @@ async def slow(bench: Bench, seconds: float, *, window: int | None = None) -> Pe
 async def slow_closable(bench: Bench, seconds: float) -> Peer:
     """As `slow`, confirmed with an empty transaction."""
     peer = await slow(bench, seconds)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.commit()
     await peer.reach(FLUSH & acknowledging(peer.sn))
     return peer
-
-
-async def connected(bench: Bench) -> Peer:
-    peer = await bench.peer()
-    await peer.connect()
-    return peer
-
-
-async def echoed(peer: Peer, data: bytes) -> None:
-    """The target sends these octets back, as one transaction."""
-    answer = await peer.read_transaction()
-    if answer != data:
-        raise Violation(f"the echo of {len(data)} octets is {len(answer)} octets, or others", peer.received[-1])
-    await peer.drain(peer.bench.blink)
 
 
 # 7.1, 7.2
 
 
-@case(REVISION, "7.1/transaction-starts-with-persist", quick=True)
-async def opens(bench: Bench) -> None:
-    """After the handshake, a short echo, a long one, and one that ended without data: PERSIST each time."""
-    peer = await connected(bench)
-    before = "ACK_CONNECT_REQ"
-    for words, pieces in (
-        ("an echo of one packet", [b"short"]),
-        ("an echo of three packets", [bytes(1000), bytes(1000), bytes(1000)]),
-        ("an echo that ended without data", [b"cut", b""]),
-        ("", [b"last"]),
-    ):
-        start = len(peer.stream)
-        for turn, piece in enumerate(pieces):
-            op = Op.PURE_DATA if turn and piece else Op.PERSIST
-            await peer.send(op, piece, flags=FLAG_EOT if turn == len(pieces) - 1 else 0)
-            if not pieces[-1]:
-                await peer.drain(bench.blink)  # what there is goes back before the end comes
-        await echoed(peer, b"".join(pieces))
-        first = peer.stream[start]
-        if first.op is not Op.PERSIST:
-            text = f"the transaction that follows {before} begins with {first.name}"
-            raise Violation(text, first, expected="PERSIST", seen=first.name)
-        before = words
-
-
+case(REVISION, "7.1/transaction-starts-with-persist", quick=True)(s08_sending.opens)
 case(REVISION, "7.1/pure-data-start-accepted")(s08_sending.opened_by_pure_data)
 case(REVISION, "7.2/pure-data-follows")(s08_sending.continues)
 
@@ -99,10 +62,7 @@ async def client_heeds(bench: Bench) -> None:
     await peer.hear_greeting()
     await bench.sleep(0.4)
     await peer.send(peer.offer())
-    request = await peer.reach(Op.CONNECT_REQUEST)
-    peer.target_initial_sn = peer.expected = request.initial_sn
-    peer.start_checking()
-    peer.receiving[0].first = request.initial_sn
+    request = await peer.hear_answer()
     await bench.sleep(0.4)
     await peer.send(peer.acceptance(window=1))
     peer.sn = (peer.initial_sn + 1) & MASK
@@ -186,7 +146,7 @@ async def narrow(bench: Bench, window: int) -> Peer:
     await peer.challenge()
     peer.established = True
     await bench.sleep(ROUND_TRIP)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.commit()
     await peer.reach(FLUSH & acknowledging(peer.sn))
     return peer
 
@@ -198,17 +158,11 @@ case(REVISION, "7.3/beyond-window-dropped", quick=True)(s08_flow.far_beyond)
 async def probes(bench: Bench) -> None:
     """No window at all: the packet at the right edge comes once in a time-out, ever less often, and no other."""
     peer = await slow(bench, 0.3, window=0)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.commit()
     await peer.reach(FLUSH & acknowledging(peer.sn))
     edge = peer.expected
     await peer.transaction(bytes(3000))
-    times = [bench.elapsed]
-    deadline = bench.elapsed + 40.0
-    while (packet := await peer.next(max(deadline - bench.elapsed, 0.0))) is not None:
-        if packet.in_band:
-            if packet.sn != edge:
-                raise Violation("another packet than the one at the right edge of a shut window", packet)
-            times.append(bench.elapsed)
+    times = [bench.elapsed, *await s08_flow.probes_of(peer, edge, 40.0)]
     gaps = [round(b - a, 2) for a, b in itertools.pairwise(times)]
     if len(gaps) < 3:
         raise Violation(f"{len(gaps)} probes of the shut window in 40 s", expected="3 or more", seen=str(len(gaps)))
@@ -254,7 +208,7 @@ async def end_alone(bench: Bench) -> None:
     await peer.send(Op.PURE_DATA, b", these then")
     await peer.drain()
     await peer.acknowledge()
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.commit()
     await echoed(peer, b"these octets first, these then")
     last = peer.stream[-1]
     if last.payload:

@@ -99,7 +99,7 @@ def processed(state: str) -> Script:
     async def script(bench: Bench) -> None:
         if state == "peer_commit":
             peer = await slow(bench, ROUND_TRIP, window=3)
-            await peer.send(Op.PERSIST, flags=FLAG_EOT)
+            await peer.commit()
             await peer.reach(an(Op.ACK_FLUSH))
             await warm(peer, bytes(2500))
             first = peer.expected
@@ -193,7 +193,7 @@ async def end_first(bench: Bench) -> None:
 async def persist_instead(bench: Bench) -> None:
     """ACTIVE, the PERSIST of the echo not acknowledged, a heartbeat due for new data: PERSIST comes, no KEEP_ALIVE."""
     peer = await slow(bench, ROUND_TRIP)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
+    await peer.commit()
     await peer.reach(an(Op.ACK_FLUSH))
     known = peer.expected
     await peer.send(Op.PERSIST, b"open", expected=known)

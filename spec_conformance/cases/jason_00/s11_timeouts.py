@@ -45,27 +45,8 @@ async def bootstrap(bench: Bench) -> None:
             raise Violation("an answer that came two minutes late was taken", packet)
 
 
-@case(REVISION, "11.1/challenging-time-out", slow=True)
-async def challenging_ends(bench: Bench) -> None:
-    """A first PERSIST that comes 70 seconds after ACK_CONNECT_REQ draws nothing."""
-    peer = await bench.peer()
-    await peer.challenge()
-    await peer.drain(MINUTE + 10)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
-    await peer.quiet(but=RESET, otherwise="a connection was confirmed 70 seconds after ACK_CONNECT_REQ")
-
-
-@case(REVISION, "11.1/challenging-time-out:just-before", slow=True)
-async def challenging_lasts(bench: Bench) -> None:
-    """A first PERSIST that comes 50 seconds after ACK_CONNECT_REQ confirms the connection."""
-    peer = await bench.peer()
-    await peer.challenge()
-    peer.established = True
-    await peer.drain(MINUTE - 10)
-    await peer.send(Op.PERSIST, flags=FLAG_EOT)
-    await peer.expect(an(Op.ACK_FLUSH), otherwise="a connection was given up 50 seconds after ACK_CONNECT_REQ")
-
-
+case(REVISION, "11.1/challenging-time-out", slow=True)(s12_timeouts.challenging_ends)
+case(REVISION, "11.1/challenging-time-out:just-before", slow=True)(s12_timeouts.challenging_lasts)
 case(REVISION, "11.1/listening-without-time-out", slow=True)(s12_timeouts.listener_stays)
 
 
