@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, target: Target, *, seed: int = 0, timeout_scale: float = 1.0, service: str = "echo") -> None:
         self.target = target
         self.profile: Profile = target.profile
-        self.wire: Wire = WIRES[self.profile.revision]
+        self.wire: Wire = WIRES[self.profile.wire_name]
         self.random = random.Random(seed)  # noqa: S311 - a run must be repeatable
         self.peers: list[Peer] = []
         self.exchanges: list[Exchange] = []

@@ -8,8 +8,9 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +80,11 @@ class Order:
     profile_file: Path | None
     role: str
     address: tuple[str, int] | None
+    given: bool
+    """The address was not chosen by the suite."""
     command: str | None
+    fresh: bool
+    local: IPv4Network | None
     inside: bool
     seed: int
     timeout_scale: float
@@ -90,6 +95,8 @@ class Order:
 @click.argument("target", metavar="[HOST:PORT]", required=False)
 @click.option("--listen", metavar="[HOST:]PORT", help="Wait for a client there, and test that.")
 @click.option("--exec", "command", metavar="COMMAND", help="Start the target; {port} in it is the UDP port.")
+@click.option("--fresh", is_flag=True, help="Start it for each case anew; {service} is what the case needs.")
+@click.option("--local", metavar="NETWORK", help="Addresses of this host to test from, each for one connection.")
 @click.option("--self", "inside", is_flag=True, help="Test fsp-trio in this process, on a virtual clock.")
 @click.option(
     "--profile",
@@ -163,7 +170,7 @@ def run(**options: Any) -> None:
     if options["write_expected"] is not None:
         outcomes = [(each.case.id, each.verdict, each.detail) for each in results]
         _write(options["write_expected"], written(outcomes, expectations))
-    if any(each.alive is False for each in results):
+    if not order.fresh and any(each.alive is False for each in results):
         raise TargetGone("the target does not answer any more")
     if report.surprises:
         sys.exit(FAILED)
@@ -172,8 +179,14 @@ def run(**options: Any) -> None:
 def _order(options: dict[str, Any]) -> Order:
     """What the options say.  UsageProblem if they contradict each other."""
     ways = [options[name] for name in ("target", "listen", "command", "inside")]
-    if sum(map(bool, ways)) != 1 and not (options["command"] and options["listen"]):
+    if sum(map(bool, ways)) != 1 and not (options["command"] and not options["inside"] and sum(map(bool, ways)) == 2):
         raise UsageProblem("give one of HOST:PORT, --exec, --listen or --self")
+    if options["fresh"] and not options["command"]:
+        raise UsageProblem("--fresh is about the program that --exec starts")
+    try:
+        local = IPv4Network(options["local"]) if options["local"] else None
+    except ValueError as error:
+        raise UsageProblem(f"--local: {error}") from None
     role = options["role"] or ("initiator" if options["listen"] else "responder")
     if not options["inside"] and (role == "initiator") != bool(options["listen"]):
         raise UsageProblem("--listen is how initiators are tested, and only they are")
@@ -201,11 +214,14 @@ def _order(options: dict[str, Any]) -> Order:
         options["profile_file"],
         role,
         address,
+        bool(text),
         options["command"],
+        options["fresh"],
+        local,
         options["inside"],
         options["seed"],
         options["timeout_scale"],
-        1 if role == "initiator" else options["jobs"],
+        1 if role == "initiator" or options["fresh"] else options["jobs"],
     )
 
 
@@ -267,18 +283,28 @@ class _Opener:
             return
         assert order.address is not None
         host = await trio.socket.getaddrinfo(*order.address, family=trio.socket.AF_INET)
-        target = SocketTarget(order.profile, (str(host[0][4][0]), order.address[1]), order.role)
+        address = str(host[0][4][0]), order.address[1]
+        target = SocketTarget(order.profile, address, order.role, local=order.local)
         stack.callback(target.close)
-        if order.command is not None:
-            await stack.enter_async_context(started(order.command, order.address[1]))
-        if order.role == "responder":
-            await target.check(timeout_scale=order.timeout_scale)
 
         @asynccontextmanager
-        async def shared(case: Case, seed: int) -> AsyncGenerator[Target]:
-            yield target
+        async def running(service: str) -> AsyncGenerator[None]:
+            async with AsyncExitStack() as inner:
+                if order.command is not None:
+                    await inner.enter_async_context(started(order.command, address[1], service))
+                if order.role == "responder":
+                    await target.check(service, timeout_scale=order.timeout_scale)
+                yield
 
-        await Run(shared, order.seed, order.timeout_scale).several(cases, tell, at_once=order.jobs)
+        @asynccontextmanager
+        async def opened(case: Case, seed: int) -> AsyncGenerator[Target]:
+            able = case.service in order.profile.services and order.profile.capabilities.issuperset(case.needs)
+            async with running(case.service) if order.fresh and able else nullcontext():
+                yield target
+
+        if not order.fresh:
+            await stack.enter_async_context(running("echo"))
+        await Run(opened, order.seed, order.timeout_scale).several(cases, tell, at_once=order.jobs)
 
 
 def _report(order: Order, results: Sequence[CaseResult], expectations: Expectations, seconds: float) -> Report:
@@ -300,8 +326,10 @@ def _command(order: Order) -> str:
     if order.inside:
         words += ["--self", "--role", order.role]
     elif order.command is not None:
-        words += ["--exec", order.command]
-    if order.address is not None and (order.role == "initiator" or order.command is None):
+        words += ["--exec", order.command, *(["--fresh"] if order.fresh else [])]
+    if order.local is not None:
+        words += ["--local", str(order.local)]
+    if order.address is not None and (order.given or order.role == "initiator"):
         words += ["--listen"] if order.role == "initiator" else []
         words.append(f"{order.address[0]}:{order.address[1]}")
     if order.profile_file is not None:

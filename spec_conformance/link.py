@@ -28,21 +28,36 @@ class Link(Protocol):
 
 
 class UDPLink:
-    """A UDP socket.  `remote` is the target, or the sender of the first datagram if there is none."""
+    """A UDP socket.  `remote` is the target, or the sender of the first datagram if there is none.
+
+    A target that `answers_to` one port, whatever port it was spoken to from, may itself speak from any.
+    """
 
     def __init__(
-        self, sock: trio.socket.SocketType, remote: tuple[str, int] | None = None, *, shared: bool = False
+        self,
+        sock: trio.socket.SocketType,
+        remote: tuple[str, int] | None = None,
+        *,
+        shared: bool = False,
+        answers_to: int | None = None,
     ) -> None:
         self._socket = sock
         self._shared = shared
+        self._answers_to = answers_to
         self.remote = remote
         self._source = remote
 
     @classmethod
-    async def open(cls, remote: tuple[str, int] | None = None, local: tuple[str, int] = ("0.0.0.0", 0)) -> UDPLink:  # noqa: S104
+    async def open(
+        cls,
+        remote: tuple[str, int] | None = None,
+        local: tuple[str, int] = ("0.0.0.0", 0),  # noqa: S104
+        *,
+        answers_to: int | None = None,
+    ) -> UDPLink:
         sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
         await sock.bind(local)
-        return cls(sock, remote)
+        return cls(sock, remote, answers_to=answers_to)
 
     @property
     def local_address(self) -> tuple[str, int]:
@@ -59,6 +74,8 @@ class UDPLink:
                 datagram, source = await self._socket.recvfrom(65_536)
             except ConnectionError:  # ICMP tells that nobody is at the port
                 continue
+            if self._answers_to is not None:
+                source = source[0], self._answers_to
             if self.remote is None or source == self.remote:
                 self._source = source
                 return datagram

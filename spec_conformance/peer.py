@@ -108,7 +108,7 @@ class Peer:
         if op in OUT_OF_BAND:
             serial = fields.pop("serial", self.serial)
             values["sn"] = (self.sn - 1) & MASK
-            if self.wire.name == "gao-07":
+            if self.wire.draft == "gao-07":
                 values["expected"] = serial
                 if op in (Op.KEEP_ALIVE, Op.ACK_FLUSH):
                     sample = (self.expected - 1) & MASK
@@ -123,11 +123,11 @@ class Peer:
         else:
             values["sn"] = self.sn
             values["expected"] = self.expected
-        if op in (Op.NULCOMMIT, Op.RELEASE) and self.wire.name == "gao-07":
+        if op in (Op.NULCOMMIT, Op.RELEASE) and self.wire.draft == "gao-07":
             values["flags"] = FLAG_EOT
         values.update(fields)
         protection = self.protection(values["sn"])
-        if self.wire.name == "jason-00" and protection is not None and protection.mode == "mac" and op is not Op.RESET:
+        if self.wire.draft == "jason-00" and protection is not None and protection.mode == "mac" and op is not Op.RESET:
             values["flags"] = values.get("flags", 0) | FLAG_HMAC
         return Packet(**values)
 
@@ -168,8 +168,9 @@ class Peer:
             return await self.send(Op.ACK_FLUSH, **fields)
         return await self.send(Op.KEEP_ALIVE, **fields)
 
-    async def transaction(self, data: bytes, size: int = 1000) -> list[Packet]:
+    async def transaction(self, data: bytes, size: int | None = None) -> list[Packet]:
         """Send octets as one transaction, in packets of `size` octets."""
+        size = size or self.wire.full_block
         pieces = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
         sent = []
         for turn, piece in enumerate(pieces):
@@ -216,7 +217,7 @@ class Peer:
 
     def _stamped(self, op: Op | int) -> bool:
         """ACK_CONNECT_REQ of jason-00 has the time in place of a check code (A7)."""
-        return op is Op.ACK_CONNECT_REQ and self.wire.name == "jason-00"
+        return op is Op.ACK_CONNECT_REQ and self.wire.draft == "jason-00"
 
     def _take(self, packet: Packet) -> None:
         number = packet.acknowledged
@@ -336,7 +337,7 @@ class Peer:
     def request(self, **fields: Any) -> Packet:
         """A CONNECT_REQUEST that follows `greet`."""
         sink = Sink(self.bench.service, window=self.window, block_size=2)
-        if self.wire.name == "jason-00":
+        if self.wire.draft == "jason-00":
             sink = replace(sink, prefixes=(self.prefix(),) * 4)
         return self.packet(Op.CONNECT_REQUEST, **{"extensions": (sink,), **fields})
 
@@ -348,8 +349,9 @@ class Peer:
 
     def start_checking(self) -> None:
         """CRC64 holds from here on, for what the handshake has settled."""
-        whole = self.wire.name == "gao-07"
-        code = Crc64(self.check_code, self.cookie, self.salt, self.time_delta, self.timestamp, whole)
+        whole = self.wire.draft == "gao-07"
+        fields = self.check_code, self.cookie, self.salt, self.time_delta, self.timestamp
+        code = Crc64(*fields, whole, self.wire.byte_order)
         self.sending = [Era(self.initial_sn, code)]
         self.receiving = [Era(0, code)]
 
@@ -405,7 +407,7 @@ class Peer:
 
     def offer(self, **fields: Any) -> Packet:
         """An ACK_INIT_CONNECT that follows `hear_greeting`."""
-        extensions = (Sink(self.listener),) if self.wire.name == "gao-07" else ()
+        extensions = (Sink(self.listener),) if self.wire.draft == "gao-07" else ()
         return self.packet(Op.ACK_INIT_CONNECT, **{"extensions": extensions, **fields})
 
     async def hear_request(self, **fields: Any) -> Packet:
@@ -425,7 +427,7 @@ class Peer:
     def acceptance(self, payload: bytes = b"", **fields: Any) -> Packet:
         """An ACK_CONNECT_REQ that follows `hear_request`; its number is this end's first."""
         values: dict[str, Any] = {"sn": self.initial_sn, "flags": FLAG_EOT}
-        if self.wire.name == "jason-00":  # A7: the time in place of a check code
+        if self.wire.draft == "jason-00":  # A7: the time in place of a check code
             values["icc"] = self.bench.unix_microseconds().to_bytes(8, "big")
             prefixes = (self.prefix(),) * 4
             values["extensions"] = (Sink(self.listener, prefixes, window=self.window, block_size=2),)
@@ -441,6 +443,11 @@ class Peer:
 
     # states of the target, reached from outside
 
+    @property
+    def opening(self) -> bytes:
+        """What opens a transaction and does not end it."""
+        return b"open".ljust(self.wire.least_block, b".")
+
     async def reach_closable(self) -> None:
         """Both transactions are complete and acknowledged."""
         await self.connect()
@@ -450,13 +457,13 @@ class Peer:
         await self.challenge()
         self.established = True
         self.window = 0
-        await self.send(Op.PERSIST, b"open")
+        await self.send(Op.PERSIST, self.opening)
         await self.reach(AN_ACKNOWLEDGEMENT & acknowledging(self.sn))
 
     async def reach_active(self) -> None:
         """Both transactions are open."""
         await self.connect()
-        await self.send(Op.PERSIST, b"open")
+        await self.send(Op.PERSIST, self.opening)
         await self.reach(DATA & ending(False))
         await self.send(Op.KEEP_ALIVE)
         await self.drain(self.bench.blink)
@@ -481,7 +488,7 @@ class Peer:
     async def reach_committing(self) -> None:
         """The target's transaction is complete but not acknowledged, ours is open."""
         await self.reach_committing2()
-        await self.send(Op.PERSIST, b"open", expected=(self.expected - 1) & MASK)
+        await self.send(Op.PERSIST, self.opening, expected=(self.expected - 1) & MASK)
         await self.reach(AN_ACKNOWLEDGEMENT & acknowledging(self.sn))
 
     # keys
@@ -503,7 +510,7 @@ class Peer:
         mode = "mac" if self.bench.service_name == "mac" else "aead"
         self.install(self.key(profile.key, mode, profile.key_bits))
         ends = (self.local.hex(), self.remote.hex(), self.sn, self.expected)
-        line = ("FSP_KEY", profile.revision, *ends, "mac" if mode == "mac" else "gcm", profile.key_bits)
+        line = ("FSP_KEY", profile.wire_name, *ends, "mac" if mode == "mac" else "gcm", profile.key_bits)
         self.bench.keys.append(" ".join(map(str, (*line, profile.key.hex()))))
 
     def install(self, protection: Protection) -> None:
@@ -513,7 +520,7 @@ class Peer:
 
     def key(self, material: bytes, mode: str = "aead", bits: int = 128) -> Protection:
         """What a key makes of the material that was agreed upon."""
-        if self.wire.name == "jason-00":
+        if self.wire.draft == "jason-00":
             material = material[: bits // 8]
             return Mac(material) if mode == "mac" else Aead.of_key(material)
         return Mac.of_material(material) if mode == "mac" else Aead.of_material(material, bits)

@@ -12,6 +12,8 @@ from spec_conformance.verdict import Unsupported
 CAPABILITIES: Final = frozenset(
     {"aead", "mac", "multiply", "mobility", "compression", "minimal-delay", "ipv6", "ecn", "closing", "keyed"}
 )
+WIRES: Final = {"reference-2020": "gao-07"}
+"""Wires that depart from a draft, and the draft whose rules their targets are compared with."""
 SERVICES: Final = ("echo", "keyed", "mac", "closing")
 
 
@@ -32,6 +34,14 @@ class Profile:
     key: bytes = b""
     key_bits: int = 128
     capabilities: frozenset[str] = frozenset()
+    wire: str = ""
+    """How the target writes packets, if not as the draft of `revision` has it: "reference-2020"."""
+    answers_to: int | None = None
+    """UDP port to which the target answers wherever a packet comes from; it may answer from any port then."""
+
+    @property
+    def wire_name(self) -> str:
+        return self.wire or self.revision
 
     def ultid(self, service: str) -> bytes:
         """Octets of a service's ULTID (gao-07 13.1).  Unsupported if the target does not offer it."""
@@ -51,7 +61,7 @@ class Profile:
 
     @classmethod
     def of(cls, data: dict[str, Any], where: str = "profile") -> Profile:
-        known = {"name", "revision", "services", "key", "key_bits", "capabilities"}
+        known = {"name", "revision", "services", "key", "key_bits", "capabilities", "wire", "answers_to"}
         if unknown := sorted(set(data) - known):
             raise BadProfile(f"{where}: unknown entries: {', '.join(unknown)}")
         values = dict(data)
@@ -65,6 +75,11 @@ class Profile:
         profile = cls(**values)
         if profile.revision not in ("gao-07", "jason-00"):
             raise BadProfile(f"{where}: unknown revision {profile.revision!r}")
+        if profile.wire and WIRES.get(profile.wire) != profile.revision:
+            raise BadProfile(f"{where}: {profile.revision} is not written as {profile.wire!r}")
+        port = 1 if profile.answers_to is None else profile.answers_to
+        if not isinstance(port, int) or not 0 < port < 65_536:
+            raise BadProfile(f"{where}: answers_to is a port")
         if strange := sorted(profile.capabilities - CAPABILITIES):
             raise BadProfile(f"{where}: unknown capabilities: {', '.join(strange)}")
         if strange := sorted(set(profile.services) - set(SERVICES)):

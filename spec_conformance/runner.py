@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -79,24 +79,21 @@ class Run:
         return result
 
     async def several(self, cases: Iterable[Case], tell: Callable[[CaseResult], None], *, at_once: int = 1) -> None:
-        """Run cases, at most so many at once; `tell` gets each result when it is there.
+        """Run cases in their order, at most so many at once; `tell` gets each result when it is there.
 
         Those that disturb others run afterwards, one by one.
         """
         cases = list(cases)
-        limiter = trio.CapacityLimiter(at_once)
 
-        async def run(case: Case) -> None:
-            async with limiter:
+        async def work(waiting: Iterator[Case]) -> None:
+            for case in waiting:
                 tell(await self.one(case))
 
+        beside = iter([case for case in cases if not case.alone])
         async with trio.open_nursery() as nursery:
-            for case in cases:
-                if not case.alone:
-                    nursery.start_soon(run, case)
-        for case in cases:
-            if case.alone:
-                await run(case)
+            for _ in range(at_once):
+                nursery.start_soon(work, beside)
+        await work(case for case in cases if case.alone)
 
 
 async def run_case(case: Case, target: Target, *, seed: int = 0, timeout_scale: float = 1.0) -> CaseResult:

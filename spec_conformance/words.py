@@ -22,7 +22,7 @@ def words(wire: Wire, packet: Packet) -> str:
         parts += [f"reason {packet.reason}", f"sn {packet.sn}", f"expected {packet.expected}"]
     else:
         parts += flag_names(wire, packet.flags)
-        serial = wire.name == "gao-07" and packet.out_of_band
+        serial = wire.draft == "gao-07" and packet.out_of_band
         parts += [
             f"sn {packet.sn}",
             f"{'serial' if serial else 'expected'} {packet.expected}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Any, Final
 
 import trio
 
@@ -26,11 +26,13 @@ EPOCH: Final = 1_800_000_000_000_000
 CLIENT_GREETING: Final = b"a client's greeting"
 
 
-def profile(revision: str, *, bits: int = 128) -> Profile:
+def profile(revision: str, *, bits: int = 128, wire: str = "") -> Profile:
     """What the library offers here."""
     return Profile(
         name="fsp-trio",
         revision=revision,
+        wire=wire,
+        answers_to=ADDRESS[1] if wire else None,
         services=SERVICES,
         key=KEY,
         key_bits=bits,
@@ -94,13 +96,19 @@ class Services:
                         await answer.send_all(octets)
                     answer.end()
                     if service in ("keyed", "mac") and session.protection == "crc64":
-                        profile = self.profile
-                        mode: Literal["aead", "mac"] = "mac" if service == "mac" else "aead"
-                        session.install_key(key_of(profile), mode=mode, key_bits=profile.key_bits)
+                        self._install(session, service)
                     if service == "closing":
                         break
         except (FSPError, trio.BrokenResourceError):
             pass  # what a case does to a session is not this application's affair
+
+    def _install(self, session: FSPSession, service: str) -> None:
+        """The profile's key; for AEAD unless it is said otherwise, as the library does it by itself."""
+        mode: dict[str, Any] = {"mode": "mac"} if service == "mac" else {}
+        profile = self.profile
+        session.install_key(
+            key_of(profile), key_bits=profile.key_bits, accept_repeated_nonces=bool(profile.wire), **mode
+        )
 
     async def be_client(self, address: tuple[str, int]) -> None:
         """Send a greeting, wait for its echo, close."""
@@ -145,6 +153,8 @@ class LibraryTarget:
     def _new_link(self) -> SimulatedLink:
         self._links += 1
         address = ("198.51.100.1", 40_000 + self._links)
+        if self.profile.answers_to is not None:
+            address = (f"198.51.100.{self._links}", self.profile.answers_to)
         return SimulatedLink(self.network.port(address), address, ADDRESS)
 
     def unix_microseconds(self) -> int:
@@ -170,7 +180,7 @@ async def library_target(profile: Profile, *, role: str = "responder", seed: int
         network,
         open_fsp_endpoint(
             transport=network.port(ADDRESS),
-            revision=profile.revision,
+            revision=profile.wire_name,
             linger=0.0,
             unix_time=unix_microseconds,
             random=randomness.randbytes,

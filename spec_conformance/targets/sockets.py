@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Network
 from subprocess import DEVNULL
 from typing import Final
 
@@ -21,6 +22,7 @@ START_TIMEOUT: Final = 10.0
 """Seconds in which a program that was started must answer."""
 CLIENT_PATIENCE: Final = 30.0
 """Seconds in which the next client must have come."""
+LOOPBACK: Final = IPv4Network("127.9.0.0/16")
 
 
 class TargetLost(Exception):
@@ -35,23 +37,32 @@ class SocketTarget:
     latency = 0.0
     client_patience = CLIENT_PATIENCE
 
-    def __init__(self, profile: Profile, address: tuple[str, int], role: str = "responder") -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        address: tuple[str, int],
+        role: str = "responder",
+        *,
+        local: IPv4Network | None = None,
+    ) -> None:
         self.profile = profile
         self.role = role
         self.address = address
         """Of the responder; or where clients are waited for."""
+        self.local = LOOPBACK if local is None and address[0].startswith("127.") else local
+        """Addresses of ours, each used by one link: cases do not share congestion state then (8.7)."""
         self._listening: trio.socket.SocketType | None = None
         self._links = 0
 
     async def open_link(self, beside: Link | None = None) -> Link:
-        """On the loopback interface an address of its own, so that cases do not share congestion state (8.7)."""
+        answers_to = self.profile.answers_to
         if beside is not None:
-            return await UDPLink.open(self.address, (beside.local_address[0], 0))
+            return await UDPLink.open(self.address, (beside.local_address[0], 0), answers_to=answers_to)
+        host = "0.0.0.0"  # noqa: S104
+        if self.local is not None:
+            host = str(self.local[self._links % (self.local.num_addresses - 2) + 1])
         self._links += 1
-        if self.address[0].startswith("127."):
-            high, low = divmod(self._links % 60_000, 250)
-            return await UDPLink.open(self.address, (f"127.9.{high}.{low + 1}", 0))
-        return await UDPLink.open(self.address)
+        return await UDPLink.open(self.address, (host, answers_to or 0), answers_to=answers_to)
 
     def close(self) -> None:
         if self._listening is not None:
@@ -62,17 +73,17 @@ class SocketTarget:
         if self._listening is None:
             self._listening = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
             await self._listening.bind(self.address)
-        return UDPLink(self._listening, shared=True)
+        return UDPLink(self._listening, shared=True, answers_to=self.profile.answers_to)
 
     def unix_microseconds(self) -> int:
         return time.time_ns() // 1000
 
-    async def check(self, timeout_scale: float = 1.0) -> None:
+    async def check(self, service: str = "echo", timeout_scale: float = 1.0) -> None:
         """Wait until the responder answers INIT_CONNECT.  TargetLost if it does not in time."""
         deadline = trio.current_time() + START_TIMEOUT * timeout_scale
         detail = "it does not answer"
         while trio.current_time() < deadline:
-            bench = Bench(self, timeout_scale=timeout_scale)
+            bench = Bench(self, timeout_scale=timeout_scale, service=service)
             bench.patience = 0.5 * timeout_scale
             peer = await bench.peer()
             try:
@@ -90,9 +101,9 @@ class SocketTarget:
 
 
 @asynccontextmanager
-async def started(command: str, port: int) -> AsyncGenerator[trio.Process]:
-    """Run a command in whose words `{port}` stands for the port; it is ended with the block."""
-    words = [word.replace("{port}", str(port)) for word in shlex.split(command)]
+async def started(command: str, port: int, service: str = "echo") -> AsyncGenerator[trio.Process]:
+    """Run a command, with the port and the service in place of `{port}` and `{service}`; it ends with the block."""
+    words = [word.replace("{port}", str(port)).replace("{service}", service) for word in shlex.split(command)]
     try:
         process = await trio.lowlevel.open_process(words, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     except OSError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from spec_conformance.wire.keys import Frame, Protection
 from spec_conformance.wire.packet import PRELIMINARY, Extension, Op, Packet, RawHeader, Sink, Snack, Unreadable
@@ -34,23 +35,36 @@ NORMAL: Final = struct.Struct(">BBHIII")
 INIT: Final = struct.Struct(">BBH4sQ8s")
 ACK_INIT: Final = struct.Struct(">BBH4s8s8s")
 REQUEST: Final = struct.Struct(">BBH4sQ8sI4s8s")
+RESET: Final = struct.Struct(">BBHIQ")
 PREFIX: Final = struct.Struct("<BBH")
 OUT_OF_BAND: Final = (Op.KEEP_ALIVE, Op.ACK_FLUSH, Op.MULTIPLY)
-
-_NAMES: Final = {code: op for op, code in OPS.items()}
 
 
 class GaoWire:
     """Writes and reads packets of gao-07."""
 
-    name = "gao-07"
+    draft = "gao-07"
+    """Whose rules hold beyond the layouts."""
     udp_port = 18003
-    flags = ("EoT", "MIND", "CPR", "ECE", "SRR")
+    flags: tuple[str, ...] = ("EoT", "MIND", "CPR", "ECE", "SRR")
     nothing_to_send = Op.NULCOMMIT
     """What ends a transaction without payload."""
+    full_block = 1000
+    """Octets of payload in the packets of longer transactions."""
+    least_block = 0
+    """Octets of payload that a packet must have which does not end its transaction."""
+    byte_order: Literal["big", "little"] = "big"
+    """Of CRC64 (8.1.1)."""
+
+    ops: Mapping[Op, int] = OPS
+    subnets_code = PEER_SUBNETS
+    snack_code = SELECTIVE_NACK
+
+    def __init__(self) -> None:
+        self._names = {code: op for op, code in self.ops.items()}
 
     def code(self, op: Op | int) -> int:
-        return OPS[op] if isinstance(op, Op) else op
+        return self.ops[op] if isinstance(op, Op) else op
 
     # writing
 
@@ -62,9 +76,8 @@ class GaoWire:
         extensions = b"".join(map(self._extension, packet.extensions))
         if packet.op is Op.RESET and protection is None:
             proof = packet.icc if packet.icc is not None else packet.cookie
-            head = struct.pack(
-                ">BBHIQ", OPS[Op.RESET], packet.major, self._offset(packet, FIXED), packet.reason, packet.timestamp
-            )
+            offset = self._offset(packet, FIXED)
+            head = RESET.pack(self.code(Op.RESET), packet.major, offset, packet.reason, packet.timestamp)
             return ids + head + proof + extensions + packet.payload
         frame = self.frame(packet, extensions + packet.payload)
         if packet.icc is not None or protection is None:
@@ -113,30 +126,37 @@ class GaoWire:
     def _extension(self, extension: Extension) -> bytes:
         if isinstance(extension, Sink):
             content = extension.listener_or_host + b"".join(extension.prefixes)
-            return PREFIX.pack(PEER_SUBNETS, 0, 4 + len(content)) + content
+            return PREFIX.pack(self.subnets_code, 0, 4 + len(content)) + content
         if isinstance(extension, Snack):
             numbers = [extension.expected or 0, extension.delay_sample, extension.delay]
             numbers += [number for gap in extension.gaps for number in gap]
             content = struct.pack(f"<{len(numbers)}I", *numbers)
-            return PREFIX.pack(SELECTIVE_NACK, 0, 4 + len(content)) + content
+            return PREFIX.pack(self.snack_code, 0, 4 + len(content)) + content
         length = 4 + len(extension.content) if extension.length is None else extension.length
         return PREFIX.pack(extension.code, extension.mark, length) + extension.content
 
     # reading
+
+    def cut(self, datagram: bytes) -> tuple[Frame, bytes]:
+        """A packet cut up for its check, and its check code."""
+        head = datagram[IDS : IDS + 16]
+        out_of_band = self._names.get(head[0]) in OUT_OF_BAND
+        frame = self._frame(datagram[:IDS], head + bytes(8), datagram[IDS + FIXED :], out_of_band)
+        return frame, datagram[IDS + 16 : IDS + FIXED]
 
     def peek(self, datagram: bytes) -> tuple[Op | int, int]:
         """Operation and sequence number of a datagram that may be anything, to find out what protects it."""
         if len(datagram) < IDS + FIXED:
             raise Unreadable(f"{len(datagram)} octets are less than ULTIDs and a fixed header")
         code = datagram[IDS]
-        return _NAMES.get(code, code), int.from_bytes(datagram[IDS + 8 : IDS + 8 + 4], "big")
+        return self._names.get(code, code), int.from_bytes(datagram[IDS + 8 : IDS + 8 + 4], "big")
 
     def decode(self, datagram: bytes, protection: Protection | None = None) -> Packet:
         """The packet; `authentic` tells of its check code.  Unreadable if the octets follow no layout."""
         if len(datagram) < IDS + FIXED:
             raise Unreadable(f"{len(datagram)} octets are less than ULTIDs and a fixed header")
         code, major, offset = struct.unpack_from(">BBH", datagram, IDS)
-        op = _NAMES.get(code)
+        op = self._names.get(code)
         if op is None:
             raise Unreadable(f"unknown operation code {code}")
         packet = Packet(op=op, source=datagram[:4], destination=datagram[4:8], major=major, offset=offset)
@@ -151,8 +171,7 @@ class GaoWire:
             packet = replace(packet, flags=second >> 24, window=second & 0xFFFFFF)
         body: bytes | None = datagram[IDS + FIXED :]
         if protection is not None:
-            head = datagram[IDS : IDS + 16] + bytes(8)
-            body = protection.open(self._frame(datagram[:IDS], head, datagram[IDS + FIXED :], op in OUT_OF_BAND), icc)
+            body = protection.open(self.cut(datagram)[0], icc)
             packet = replace(packet, authentic=body is not None)
             if body is None:
                 return packet
@@ -190,10 +209,10 @@ class GaoWire:
             if length < 8 or length % 8 or length > len(octets):
                 raise Unreadable(f"{packet.name}: an extension header of length {length}")
             content = octets[4:length]
-            if code == PEER_SUBNETS:
+            if code == self.subnets_code:
                 prefixes = tuple(content[at : at + 8] for at in range(4, len(content), 8))
                 found.append(Sink(content[:4], prefixes))
-            elif code == SELECTIVE_NACK and length >= 16:
+            elif code == self.snack_code and length >= 16:
                 expected, sample, delay, *rest = struct.unpack(f"<{len(content) // 4}I", content)
                 found.append(Snack(tuple(zip(rest[::2], rest[1::2], strict=True)), expected, sample, delay))
             else:

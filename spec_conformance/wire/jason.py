@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from spec_conformance.wire.keys import Frame, Protection
 from spec_conformance.wire.packet import PRELIMINARY, Extension, Op, Packet, RawHeader, Sink, Snack, Unreadable
@@ -39,11 +39,18 @@ _OUT_OF_BAND: Final = (Op.KEEP_ALIVE, Op.ACK_FLUSH)
 class JasonWire:
     """Writes and reads packets of jason-00."""
 
-    name = "jason-00"
+    draft = "jason-00"
+    """Whose rules hold beyond the layouts."""
     udp_port = 18003
-    flags = ("EoT", "MIND", "HMAC", "ECN")
+    flags: tuple[str, ...] = ("EoT", "MIND", "HMAC", "ECN")
     nothing_to_send = Op.PERSIST
     """What ends a transaction without payload (A31)."""
+    full_block = 1000
+    """Octets of payload in the packets of longer transactions."""
+    least_block = 0
+    """Octets of payload that a packet must have which does not end its transaction."""
+    byte_order: Literal["big", "little"] = "big"
+    """Of CRC64 (6.1)."""
 
     def code(self, op: Op | int) -> int:
         return OPS[op] if isinstance(op, Op) else op
@@ -112,6 +119,14 @@ class JasonWire:
         return extension.content + SIGNATURE.pack(pointer, extension.mark, extension.code)
 
     # reading
+
+    def cut(self, datagram: bytes) -> tuple[Frame, bytes]:
+        """A packet cut up for its check, and its check code."""
+        packet = self.decode(datagram)
+        assert packet.offset is not None
+        head, end = datagram[IDS : IDS + FIXED], IDS + packet.offset
+        frame = self._frame(packet, head[:8] + bytes(8) + head[16:], datagram[IDS + FIXED : end], datagram[end:])
+        return frame, head[8:16]
 
     def peek(self, datagram: bytes) -> tuple[Op | int, int]:
         """Operation and sequence number of a datagram that may be anything, to find out what protects it."""

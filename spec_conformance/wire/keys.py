@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -72,17 +72,19 @@ class Crc64:
     timestamp: int
     whole_packet: bool = True
     """False: the fixed header alone is covered, as in jason-00."""
+    byte_order: Literal["big", "little"] = "big"
+    """In which the ULTIDs are read and the codes are written."""
     mode: str = "crc64"
 
     def _start(self, ids: bytes) -> int:
         parts = self.check_code + self.cookie + self.salt + self.time_delta + self.timestamp.to_bytes(8, "big")
-        return crc64.ecma_182(parts, int.from_bytes(ids, "big"))
+        return crc64.ecma_182(parts, int.from_bytes(ids, self.byte_order))
 
     def _code(self, frame: Frame) -> bytes:
-        covered = frame.filled(self._start(frame.ids).to_bytes(8, "big"))
+        covered = frame.filled(self._start(frame.ids).to_bytes(8, self.byte_order))
         if self.whole_packet:
             covered += frame.clear + frame.body
-        return crc64.ecma_182(covered).to_bytes(8, "big")
+        return crc64.ecma_182(covered).to_bytes(8, self.byte_order)
 
     def seal(self, frame: Frame) -> tuple[bytes, bytes]:
         return self._code(frame), frame.clear + frame.body

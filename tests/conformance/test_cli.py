@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import spec_conformance
 from spec_conformance.case import all_cases
+from spec_conformance.catalogue import load
 from spec_conformance.cli import main
+from spec_conformance.expected import Expectations
 from spec_conformance.profile import BadProfile, Profile
 
+KNOWN = Path(spec_conformance.__file__).parent / "known"
 ONE = "6.2/answers-with-cookie"
 
 
@@ -63,6 +67,9 @@ def test_sections_are_not_prefixes() -> None:
     [
         (["run"], "give one of HOST:PORT, --exec, --listen or --self"),
         (["run", "--self", "127.0.0.1:1"], "give one of"),
+        (["run", "--self", "--exec", "true"], "give one of"),
+        (["run", "127.0.0.1:1", "--fresh"], "--fresh is about the program"),
+        (["run", "127.0.0.1:1", "--local", "nowhere"], "--local: "),
         (["run", "127.0.0.1:0"], "is not HOST:PORT"),
         (["run", "127.0.0.1:70000"], "is not HOST:PORT"),
         (["run", "127.0.0.1:1", "--role", "initiator"], "--listen is how initiators are tested"),
@@ -130,11 +137,27 @@ def test_matrix(tmp_path: Path) -> None:
         ({"revision": "gao-08"}, "unknown revision"),
         ({"key": "no hex"}, "profile"),
         ({"colour": "red"}, "unknown entries: colour"),
+        ({"wire": "gao-06"}, "gao-07 is not written as 'gao-06'"),
+        ({"wire": "reference-2020", "revision": "jason-00"}, "jason-00 is not written as"),
+        ({"answers_to": 0}, "answers_to is a port"),
+        ({"answers_to": "18003"}, "answers_to is a port"),
     ],
 )
 def test_bad_profiles(data: dict[str, object], words: str) -> None:
     with pytest.raises(BadProfile, match=words):
         Profile.of(data)
+
+
+def test_what_is_known_of_the_author_s_program() -> None:
+    """The profile can be used, and every reason begins with the section that it is about."""
+    profile = Profile.load(KNOWN / "author-2020.toml")
+    assert (profile.wire_name, profile.answers_to) == ("reference-2020", 18003)
+    expectations = Expectations.load(KNOWN / "author-2020-expected.toml", all_cases(profile.revision))
+    sections = {section.number for section in load(profile.revision).sections}
+    assert len(expectations.known) > 50
+    for case_id, expectation in expectations.known.items():
+        first = expectation.reason.partition(":")[0]
+        assert set(first.split(", ")) <= sections, f"{case_id}: {expectation.reason}"
 
 
 def test_a_profile(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from spec_conformance.wire.gao import GaoWire
 from spec_conformance.wire.jason import JasonWire
 from spec_conformance.wire.keys import Aead, Crc64, Mac, Protection, hash_subkey
-from spec_conformance.wire.packet import Extension, Op, Packet, RawHeader, Sink, Snack, Unreadable, later
+from spec_conformance.wire.packet import PRELIMINARY, Extension, Op, Packet, RawHeader, Sink, Snack, Unreadable, later
+from spec_conformance.wire.reference import ReferenceWire
 
 DATA = Path(__file__).parents[1] / "integrity" / "data"
 JASON: dict[str, Any] = json.loads((DATA / "jason-00.json").read_text(encoding="utf-8"))
 REFERENCE: dict[str, Any] = json.loads((DATA / "reference-2020.json").read_text(encoding="utf-8"))
-WIRES = [GaoWire(), JasonWire()]
+WIRES = [GaoWire(), JasonWire(), ReferenceWire()]
 octets = bytes.fromhex
 
 
@@ -73,6 +74,47 @@ def test_rekeying(entry: dict[str, str]) -> None:
     batch = int(entry["info"][-8:], 16)
     key = Aead.of_material(material, 256 if len(material) > 16 else 128, batch)
     assert (key.key + key.salt).hex() == entry["key_salt"]
+
+
+def recorded(run: str, modes: set[str]) -> list[bytes]:
+    return [
+        octets(each["udp_payload"]) for each in REFERENCE["packets"] if each["run"] == run and each["mode"] in modes
+    ]
+
+
+def reference_key(run: str, batch: int = 1) -> Aead:
+    material = octets(next(each for each in REFERENCE["installed"] if each["run"] == run)["ikm"])
+    return Aead.of_material(material, 256 if len(material) > 16 else 128, batch)
+
+
+def test_packets_of_the_author_before_a_key() -> None:
+    """Handshake, data, acknowledgements and RELEASE of a recording: read, verified, and written again as they were."""
+    wire = ReferenceWire()
+    first, second, request, *rest = recorded("t1", {"none", "crc64"})
+    offer, asked = wire.decode(second), wire.decode(request)
+    protection = Crc64(
+        offer.check_code, offer.cookie, asked.salt, offer.time_delta, asked.timestamp, byte_order="little"
+    )
+    kinds = set()
+    for datagram in (first, second, request, *rest):
+        packet = wire.decode(datagram, protection)
+        kinds.add(packet.op)
+        assert wire.encode(packet, protection) == datagram
+        if packet.op in PRELIMINARY:
+            continue
+        assert packet.authentic is True
+        altered = bytearray(datagram)
+        altered[8 + 5] ^= 1  # the window
+        assert wire.decode(bytes(altered), protection).authentic is False
+    assert kinds >= {Op.ACK_CONNECT_REQ, Op.NULCOMMIT, Op.PERSIST, Op.PURE_DATA, Op.ACK_FLUSH, Op.RELEASE}
+
+
+@pytest.mark.parametrize("run", ["t2key", "t4key16"])
+def test_packets_of_the_author_under_a_key(run: str) -> None:
+    wire, key = ReferenceWire(), reference_key(run)
+    found = [wire.decode(datagram, key) for datagram in recorded(run, {"gcm"})]
+    assert found
+    assert all(packet.authentic for packet in found)
 
 
 numbers = st.integers(0, 2**32 - 1)

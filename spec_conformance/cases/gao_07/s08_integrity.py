@@ -21,7 +21,6 @@ from spec_conformance.cases.gao_07.s08_mistakes import (
     Twisted,
     Wrong,
     covered,
-    frame_of,
     installed,
     judge,
     neither_sent_nor_taken,
@@ -62,19 +61,28 @@ def crc(
     *,
     parts: tuple[bytes, ...] | None = None,
     pair: Callable[[bytes], int] = lambda ids: int.from_bytes(ids, "big"),
-    cover: Callable[[Frame, bytes], bytes] = lambda frame, first: frame.filled(first) + frame.body,
+    cover: Callable[[Frame, bytes], bytes] | None = None,
     begin: int | None = 0,
     write: Literal["big", "little"] = "big",
 ) -> Coded:
-    """CRC64 as 8.1.1 has it, but for what is given; `begin` None: the second sum goes on from the first."""
+    """CRC64 as the draft has it, but for what is given; `begin` None: the second sum goes on from the first."""
     octets = b"".join(words_of(peer) if parts is None else parts)
+    covering = cover or (all_of_it if settled(peer).whole_packet else fixed_header)
 
     def code(frame: Frame) -> bytes:
         first = function(octets, pair(frame.ids))
-        whole = cover(frame, first.to_bytes(TAG, write))
+        whole = covering(frame, first.to_bytes(TAG, write))
         return function(whole, first if begin is None else begin).to_bytes(TAG, write)
 
     return Coded(code)
+
+
+def all_of_it(frame: Frame, first: bytes) -> bytes:
+    return frame.filled(first) + frame.clear + frame.body
+
+
+def fixed_header(frame: Frame, first: bytes) -> bytes:
+    return frame.filled(first)
 
 
 def words_of(peer: Peer) -> tuple[bytes, ...]:
@@ -87,7 +95,7 @@ def words_of(peer: Peer) -> tuple[bytes, ...]:
 async def from_the_first(bench: Bench) -> None:
     """The check code of ACK_CONNECT_REQ is that of the handshake just made."""
     peer, answer = await requested(bench)
-    frame, icc = frame_of(bench.octets_of(answer))
+    frame, icc = bench.wire.cut(bench.octets_of(answer))
     right, _ = settled(peer).seal(frame)
     if icc != right:
         raise Violation("ACK_CONNECT_REQ has a wrong check code", answer, expected=right.hex(), seen=icc.hex())
@@ -118,24 +126,35 @@ async def until_key(bench: Bench) -> None:
         raise Inconclusive(f"the target sent no {', '.join(sorted(missing))}")
 
 
-@case(REVISION, "8.1.1/crc64-polynomial")
-async def polynomial(bench: Bench) -> None:
-    """ACK_CONNECT_REQ has no check code of another CRC of 64 bits."""
-    peer, answer = await requested(bench)
+def other_polynomials(peer: Peer) -> Wrong:
     others = {
         "of CRC-64/XZ, which reflects": crc64.xz,
         "of CRC-64/WE, which inverts": crc64.we,
         "of CRC-64/GO-ISO, which reflects": crc64.go_iso,
         "of CRC-64/TMS570, which is ISO's": crc64.tms570_iso,
     }
-    judge(bench, answer, settled(peer), {words: crc(peer, function) for words, function in others.items()})
+    return {words: crc(peer, function) for words, function in others.items()}
 
 
-@case(REVISION, "8.1.1/start-value-is-pair")
-async def start_value(bench: Bench) -> None:
-    """The first sum of ACK_CONNECT_REQ starts neither with the ULTIDs in another order nor without them."""
+@case(REVISION, "8.1.1/crc64-polynomial")
+async def polynomial(bench: Bench) -> None:
+    """ACK_CONNECT_REQ has no check code of another CRC of 64 bits."""
     peer, answer = await requested(bench)
-    wrong = {
+    judge(bench, answer, settled(peer), other_polynomials(peer))
+
+
+def crc_after_pair(peer: Peer) -> Coded:
+    """The pair is summed as octets are, and not started from."""
+
+    def code(frame: Frame) -> bytes:
+        ids = frame.ids[:4], frame.ids[4:]
+        return crc(peer, parts=(*ids, *words_of(peer)), pair=lambda ids: 0).code(frame)
+
+    return Coded(code)
+
+
+def other_starts(peer: Peer) -> Wrong:
+    return {
         "one whose sum starts with the receiver's ULTID": crc(
             peer, pair=lambda ids: int.from_bytes(ids[4:] + ids[:4], "big")
         ),
@@ -146,11 +165,15 @@ async def start_value(bench: Bench) -> None:
             peer, pair=lambda ids: int.from_bytes(ids[3::-1] + ids[:3:-1], "big")
         ),
         "one whose sum starts at 0": crc(peer, pair=lambda ids: 0),
-        "one whose sum starts at 0 and takes the pair for data": crc(
-            peer, parts=(answer.source, answer.destination, *words_of(peer)), pair=lambda ids: 0
-        ),
+        "one whose sum starts at 0 and takes the pair for data": crc_after_pair(peer),
     }
-    judge(bench, answer, settled(peer), wrong)
+
+
+@case(REVISION, "8.1.1/start-value-is-pair")
+async def start_value(bench: Bench) -> None:
+    """The first sum of ACK_CONNECT_REQ starts neither with the ULTIDs in another order nor without them."""
+    peer, answer = await requested(bench)
+    judge(bench, answer, settled(peer), other_starts(peer))
 
 
 @case(REVISION, "8.1.1/pair-in-wrong-order", quick=True)
@@ -218,6 +241,16 @@ async def other_values(bench: Bench) -> None:
     await takes(peer, packet)
 
 
+def other_second_sums(peer: Peer) -> dict[str, Protection]:
+    cover = all_of_it if settled(peer).whole_packet else fixed_header
+    return {
+        "one whose second sum goes on from the first": crc(peer, begin=None),
+        "one whose second sum starts at -1": crc(peer, begin=2**64 - 1),
+        "written from right to left": crc(peer, write="little"),
+        "made with zeros in place of the first sum": crc(peer, cover=lambda frame, _: cover(frame, bytes(TAG))),
+    }
+
+
 async def speaks(peer: Peer, right: Protection, wrong: Wrong) -> list[Packet]:
     """What a packet with payload draws; if the right one draws nothing, the target may take one that is wrong."""
     packet = question(peer)
@@ -237,12 +270,7 @@ async def whole_packet(bench: Bench) -> None:
     peer, answer = await requested(bench)
     right = settled(peer)
     wrong: dict[str, Protection] = parts_of_packet(right)
-    wrong["one whose second sum goes on from the first"] = crc(peer, begin=None)
-    wrong["one whose second sum starts at -1"] = crc(peer, begin=2**64 - 1)
-    wrong["written from right to left"] = crc(peer, write="little")
-    wrong["made with zeros in place of the first sum"] = crc(
-        peer, cover=lambda frame, first: frame.filled(bytes(TAG)) + frame.body
-    )
+    wrong |= other_second_sums(peer)
     judge(bench, answer, right, wrong)
     await peer.commit()
     found = await peer.drain() + await speaks(peer, right, wrong)
@@ -296,7 +324,7 @@ def mac_of(peer: Peer) -> Mac:
 
 def whole(frame: Frame) -> bytes:
     """What the keyed hash covers."""
-    return frame.filled(frame.ids) + frame.body
+    return frame.filled(frame.ids) + frame.clear + frame.body
 
 
 @case(REVISION, "8.1.2/mac-after-installation", service="mac", needs=("mac",), quick=True)
@@ -333,7 +361,7 @@ async def mac_whole_packet(bench: Bench) -> None:
     right = mac_of(peer)
     wrong = parts_of_packet(right)
     wrong["that of the packet without its fixed header"] = Coded(
-        lambda frame: blake2b(frame.ids + frame.body, key=right.key, digest_size=TAG).digest()
+        lambda frame: blake2b(frame.ids + frame.clear + frame.body, key=right.key, digest_size=TAG).digest()
     )
     judge(bench, answer, right, wrong)
     await peer.drain()
@@ -346,13 +374,9 @@ async def mac_whole_packet(bench: Bench) -> None:
         raise Inconclusive("the target sent no packet with payload, or none with extension headers")
 
 
-@case(REVISION, "8.1.2/keyed-blake2b-of-eight", service="mac", needs=("mac",))
-async def which_hash(bench: Bench) -> None:
-    """The hash is no longer digest that was cut, no BLAKE2s, and no HMAC; nor is one of these taken."""
-    peer, answer = await installed(bench)
-    right = mac_of(peer)
+def other_hashes(right: Mac) -> Wrong:
     short = right.key[:32]
-    wrong = {
+    return {
         "the front of BLAKE2b-512": Coded(lambda frame: blake2b(whole(frame), key=right.key).digest()[:TAG]),
         "the front of BLAKE2b-256": Coded(
             lambda frame: blake2b(whole(frame), key=right.key, digest_size=32).digest()[:TAG]
@@ -363,6 +387,13 @@ async def which_hash(bench: Bench) -> None:
         "the front of HMAC-SHA-256": Coded(lambda frame: hmac.digest(right.key, whole(frame), sha256)[:TAG]),
         "BLAKE2b without a key": Coded(lambda frame: blake2b(whole(frame), digest_size=TAG).digest()),
     }
+
+
+@case(REVISION, "8.1.2/keyed-blake2b-of-eight", service="mac", needs=("mac",))
+async def which_hash(bench: Bench) -> None:
+    """The hash is no longer digest that was cut, no BLAKE2s, and no HMAC; nor is one of these taken."""
+    peer, answer = await installed(bench)
+    wrong = other_hashes(mac_of(peer))
     await neither_sent_nor_taken(bench, peer, answer, wrong)
 
 

@@ -1,4 +1,4 @@
-"""What the cases of section 8.1 have in common: check codes that are wrong in a way that can be told.
+"""What the cases of section 8.1, and of jason-00 6, have in common: check codes wrong in a way that can be told.
 
 A target whose check codes are wrong gets nowhere with a right peer, so these cases read its first packets whatever
 their codes are, and find out which mistake makes such a code.
@@ -14,7 +14,7 @@ from spec_conformance.bench import Bench
 from spec_conformance.expect import DATA, Want, acknowledging, an, carrying, ending
 from spec_conformance.peer import Peer
 from spec_conformance.verdict import Inconclusive, Violation
-from spec_conformance.wire.keys import TAG, Aead, Crc64, Frame, Protection
+from spec_conformance.wire.keys import Aead, Crc64, Frame, Protection
 from spec_conformance.wire.packet import FLAG_EOT, MASK, Op, Packet, later
 
 REVISION = "gao-07"
@@ -39,12 +39,21 @@ class Twisted:
     mode: str = "twisted"
 
     def seal(self, frame: Frame) -> tuple[bytes, bytes]:
-        icc, body = self.right.seal(self.twist(frame))
-        return icc, body if isinstance(self.right, Aead) else frame.body
+        twisted = self.twist(frame)
+        icc, rest = self.right.seal(twisted)
+        return icc, self._sent(frame, twisted, rest)
 
     def open(self, frame: Frame, icc: bytes) -> bytes | None:
-        body = self.right.open(self.twist(frame), icc)
-        return body if body is None or isinstance(self.right, Aead) else frame.body
+        twisted = self.twist(frame)
+        rest = self.right.open(twisted, icc)
+        return None if rest is None else self._sent(frame, twisted, rest)
+
+    def _sent(self, frame: Frame, twisted: Frame, rest: bytes) -> bytes:
+        """All that follows the fixed header, though the check may have left something out."""
+        if not isinstance(self.right, Aead):
+            return frame.clear + frame.body
+        whole = len(rest) == len(frame.clear + frame.body)
+        return rest if whole else frame.clear + rest[len(twisted.clear) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +64,15 @@ class Coded:
     mode: str = "coded"
 
     def seal(self, frame: Frame) -> tuple[bytes, bytes]:
-        return self.code(frame), frame.body
+        return self.code(frame), frame.clear + frame.body
 
     def open(self, frame: Frame, icc: bytes) -> bytes | None:
-        return frame.body if self.code(frame) == icc else None
-
-
-def frame_of(datagram: bytes) -> tuple[Frame, bytes]:
-    """A datagram cut up for its check, and its check code."""
-    fixed, body = datagram[IDS : IDS + FIXED], datagram[IDS + FIXED :]
-    mask = fixed[:4] if fixed[0] in CODES else bytes(4)
-    return Frame(datagram[:IDS], fixed[:ICC_AT] + bytes(TAG), ICC_AT, b"", body, fixed[8:16], mask, 0), fixed[ICC_AT:]
+        return frame.clear + frame.body if self.code(frame) == icc else None
 
 
 def mistake(bench: Bench, packet: Packet, right: Protection, wrong: Wrong) -> str | None:
     """Which mistake has made the check code: None if it is right, nothing in words if it is another one."""
-    frame, icc = frame_of(bench.octets_of(packet))
+    frame, icc = bench.wire.cut(bench.octets_of(packet))
     if right.open(frame, icc) is not None:
         return None
     return next((words for words, protection in wrong.items() if protection.open(frame, icc) is not None), "")
@@ -86,7 +88,7 @@ def judge(bench: Bench, packet: Packet, right: Protection, wrong: Wrong) -> None
 
 
 def icc_of(bench: Bench, packet: Packet) -> str:
-    return frame_of(bench.octets_of(packet))[1].hex()
+    return bench.wire.cut(bench.octets_of(packet))[1].hex()
 
 
 def covered(bench: Bench, packet: Packet) -> None:
@@ -107,16 +109,24 @@ def no_pair(frame: Frame) -> Frame:
     return replace(frame, ids=bytes(IDS))
 
 
+def parted(frame: Frame) -> tuple[bytes, bytes]:
+    """Extension headers and payload."""
+    if frame.icc_at != ICC_AT:  # jason-00, where they are kept apart
+        return frame.clear, frame.body
+    size = int.from_bytes(frame.head[2:4], "big") - FIXED
+    return frame.body[:size], frame.body[size:]
+
+
 def header_only(frame: Frame) -> Frame:
-    return replace(frame, body=b"")
+    return replace(frame, clear=b"", body=b"")
 
 
 def without_payload(frame: Frame) -> Frame:
-    return replace(frame, body=frame.body[: int.from_bytes(frame.head[2:4], "big") - FIXED])
+    return replace(frame, clear=b"", body=parted(frame)[0])
 
 
 def without_extensions(frame: Frame) -> Frame:
-    return replace(frame, body=frame.body[int.from_bytes(frame.head[2:4], "big") - FIXED :])
+    return replace(frame, clear=b"", body=parted(frame)[1])
 
 
 def parts_of_packet(right: Protection) -> dict[str, Protection]:
@@ -162,10 +172,10 @@ async def takes(peer: Peer, packet: Packet) -> None:
         raise Violation(f"{answer[:32]!r} was delivered, not the payload of the right packet alone", peer.received[-1])
 
 
-async def refuses_altered(peer: Peer, octets: bytes, *, first: int = IDS) -> None:
+async def refuses_altered(peer: Peer, octets: bytes, *, first: int = IDS, end: int | None = None) -> None:
     """A copy of the datagram with one bit changed in any of its octets is dropped."""
     old = repeats(peer)
-    for place in range(first, len(octets)):
+    for place in range(first, len(octets) if end is None else end):
         copy = bytearray(octets)
         copy[place] ^= 1 << place % 8
         await peer.send_octets(bytes(copy))
@@ -242,6 +252,7 @@ async def installed(bench: Bench) -> tuple[Peer, Packet]:
         if under_key(packet):
             return peer, packet
     await peer.send(question(peer))
+    peer.sn = (peer.sn + 1) & MASK
     return peer, await heard(peer, under_key)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,9 +18,9 @@ from spec_conformance.cases.gao_07.s08_mistakes import (
     REVISION,
     Twist,
     Twisted,
+    Wrong,
     aead_of,
     covered,
-    frame_of,
     installed,
     judge,
     neither_sent_nor_taken,
@@ -117,7 +117,7 @@ async def what_is_encrypted(bench: Bench) -> None:
         raise Inconclusive("the target sent no packet with an extension header")
     right = aead_of(peer)
     for packet in found:
-        frame, _ = frame_of(bench.octets_of(packet))
+        frame, _ = bench.wire.cut(bench.octets_of(packet))
         judge(bench, packet, right, {"that of extension headers in clear": Twisted(right, extensions_clear)})
         if packet.out_of_band and frame.body[:4] == bytes((18, 0, 16, 0)):
             raise Violation("the SNACK of a sealed packet is in clear", packet)
@@ -132,27 +132,31 @@ class OtherTag:
     mode: str = "aead"
 
     def _sealed(self, frame: Frame, plain: bytes) -> bytes:
-        return AESGCM(self.right.key).encrypt(self.right.nonce(frame), plain, frame.filled(frame.ids))
+        aad = frame.filled(frame.ids)[frame.aad_from :] + frame.clear
+        return AESGCM(self.right.key).encrypt(self.right.nonce(frame), plain, aad)
 
     def seal(self, frame: Frame) -> tuple[bytes, bytes]:
         octets = self._sealed(frame, frame.body)
-        return self.cut(octets[-16:]), octets[:-16]
+        return self.cut(octets[-16:]), frame.clear + octets[:-16]
 
     def open(self, frame: Frame, icc: bytes) -> bytes | None:
         plain = self._sealed(frame, frame.body)[:-16]  # the key stream once more
-        return plain if self.cut(self._sealed(frame, plain)[-16:]) == icc else None
+        return frame.clear + plain if self.cut(self._sealed(frame, plain)[-16:]) == icc else None
+
+
+def other_tags(right: Aead) -> Wrong:
+    return {
+        "the end of the tag": OtherTag(right, lambda octets: octets[TAG:]),
+        "the front of the tag from right to left": OtherTag(right, lambda octets: octets[TAG - 1 :: -1]),
+        "both halves of the tag in one": OtherTag(right, lambda octets: xor(octets[:TAG], octets[TAG:])),
+    }
 
 
 @case(REVISION, "8.1.3/tag-of-64-bits", service="keyed", needs=("aead",))
 async def tag(bench: Bench) -> None:
     """The check code is the front of the tag: its end, or octets from right to left, are neither sent nor taken."""
     peer, answer = await installed(bench)
-    right = aead_of(peer)
-    wrong = {
-        "the end of the tag": OtherTag(right, lambda octets: octets[TAG:]),
-        "the front of the tag from right to left": OtherTag(right, lambda octets: octets[TAG - 1 :: -1]),
-        "both halves of the tag in one": OtherTag(right, lambda octets: xor(octets[:TAG], octets[TAG:])),
-    }
+    wrong = other_tags(aead_of(peer))
     await neither_sent_nor_taken(bench, peer, answer, wrong)
 
 
@@ -248,19 +252,23 @@ async def nonces(bench: Bench) -> None:
     await peer.send(replace(opening, window=4, expected=peer.serial))
     peer.serial += 1
     await peer.drain(8.0)
+    one_packet_each(bench, peer)
+    if sum(old(packet) for packet in peer.received if later(packet.sn, switch) >= 0) < 3:
+        raise Inconclusive("the target did not repeat what was not acknowledged")
+
+
+def one_packet_each(bench: Bench, peer: Peer) -> None:
+    """No two different packets that the target has sent under its key have one IV."""
+    switch = peer.receiving[-1].first
     seen: dict[tuple[bytes, bytes], bytes] = {}
-    repeated = 0
     for packet in peer.received:
         if not (packet.in_band or packet.out_of_band or packet.op is Op.RESET) or later(packet.sn, switch) < 0:
             continue
         octets = bench.octets_of(packet)
-        frame, _ = frame_of(octets)
+        frame, _ = bench.wire.cut(octets)
         first = seen.setdefault((frame.mask, frame.iv), octets)
         if first != octets:
             raise Violation("two different packets were sealed with one IV", packet, seen=frame.iv.hex())
-        repeated += old(packet)
-    if repeated < 3:
-        raise Inconclusive("the target did not repeat what was not acknowledged")
 
 
 # 8.1.4
@@ -322,9 +330,8 @@ SALTS: dict[str, Twist] = {
 """Mistakes with the second salt."""
 
 
-@case(REVISION, "8.1.4/second-salt-mixed-in", service="keyed", needs=("aead",))
-async def second_salt(bench: Bench) -> None:
-    """KEEP_ALIVE and ACK_FLUSH under the key open with the salt that their own first word is mixed into."""
+async def without_mistakes(bench: Bench, twists: Mapping[str, Twist]) -> None:
+    """KEEP_ALIVE and ACK_FLUSH of the target are sealed with none of these mistakes."""
     peer, _ = await installed(bench)
     first = peer.receiving[-1].first
     await peer.drain()
@@ -336,23 +343,34 @@ async def second_salt(bench: Bench) -> None:
     found = [packet for packet in peer.received if packet.out_of_band and later(packet.sn, first) >= 0]
     right = aead_of(peer)
     for packet in found:
-        judge(bench, packet, right, {words: Twisted(right, twist) for words, twist in SALTS.items()})
+        judge(bench, packet, right, {words: Twisted(right, twist) for words, twist in twists.items()})
     if {packet.op for packet in found} != {Op.KEEP_ALIVE, Op.ACK_FLUSH}:
         raise Inconclusive("the target did not send both KEEP_ALIVE and ACK_FLUSH under the key")
+
+
+@case(REVISION, "8.1.4/second-salt-mixed-in", service="keyed", needs=("aead",))
+async def second_salt(bench: Bench) -> None:
+    """KEEP_ALIVE and ACK_FLUSH under the key open with the salt that their own first word is mixed into."""
+    await without_mistakes(bench, SALTS)
+
+
+async def refuses_mistakes(bench: Bench, twists: Mapping[str, Twist]) -> None:
+    """ACK_FLUSH, and KEEP_ALIVE that opens the window, do not count when they are sealed with these mistakes."""
+    peer = await waits_for_flush(bench)
+    wrong = {words: Twisted(aead_of(peer), twist) for words, twist in twists.items()}
+    flush = peer.packet(Op.ACK_FLUSH)
+    await refuses(peer, wrong, flush)
+    await takes_flush(peer, flush)
+    other, opening = await blocked(bench)
+    wrong = {words: Twisted(aead_of(other), twist) for words, twist in twists.items()}
+    await refuses(other, wrong, opening)
+    await takes_window(other, opening)
 
 
 @case(REVISION, "8.1.4/unmixed-salt-refused", service="keyed", needs=("aead",))
 async def unmixed(bench: Bench) -> None:
     """ACK_FLUSH, and KEEP_ALIVE that opens the window, do not count when they are sealed with another second salt."""
-    peer = await waits_for_flush(bench)
-    wrong = {words: Twisted(aead_of(peer), twist) for words, twist in SALTS.items()}
-    flush = peer.packet(Op.ACK_FLUSH)
-    await refuses(peer, wrong, flush)
-    await takes_flush(peer, flush)
-    other, opening = await blocked(bench)
-    wrong = {words: Twisted(aead_of(other), twist) for words, twist in SALTS.items()}
-    await refuses(other, wrong, opening)
-    await takes_window(other, opening)
+    await refuses_mistakes(bench, SALTS)
 
 
 @case(REVISION, "8.1.4/original-salt-restored", service="keyed", needs=("aead",))
