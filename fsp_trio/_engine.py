@@ -47,6 +47,7 @@ class SessionEngine:
         "_breakage_told",
         "_closed",
         "_connection",
+        "_dismissed",
         "_doorbell",
         "_doorbell_end",
         "_ended",
@@ -86,6 +87,8 @@ class SessionEngine:
         self._arrivals = Lot()
         self._leads = False
         """A reader of this session waits for the port."""
+        self._dismissed = False
+        """The reader that waits shall look again: what it reads from was closed."""
         self._room = Lot()
         self._watchers = Lot()
         self._leftover: list[bytes] = []
@@ -158,7 +161,11 @@ class SessionEngine:
 
     def _may_read(self) -> bool:
         connection = self._connection
-        return connection.readable or connection.peer_released or self._closed
+        return connection.readable or connection.peer_released or self._closed or self._dismissed
+
+    def _dismiss_reader(self) -> None:
+        self._dismissed = True
+        self._wake_reader()
 
     def _wake_reader(self) -> None:
         if self._leads:

@@ -16,6 +16,11 @@ class Guard:
         self._message = message
         self._held = False
 
+    @property
+    def held(self) -> bool:
+        """A task is inside."""
+        return self._held
+
     def __enter__(self) -> None:
         if self._held:
             raise FSPBusyError(self._message)

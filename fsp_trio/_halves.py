@@ -17,6 +17,11 @@ RECEIVE_SIZE: Final = 65_536
 """Most octets that one `receive_some` gives unless told otherwise."""
 
 
+def octets_of(data: bytes | bytearray | memoryview) -> bytes:
+    """As bytes, which nobody changes any more.  TypeError for what has no octets."""
+    return data if isinstance(data, bytes) else memoryview(data).tobytes()
+
+
 class OutgoingHalf:
     """One outgoing transmit transaction, octet by octet."""
 
@@ -41,8 +46,7 @@ class OutgoingHalf:
         with self._guard:
             self._check()
             await trio.lowlevel.checkpoint_if_cancelled()
-            if not isinstance(data, bytes):
-                data = memoryview(data).tobytes()  # the caller may change it once we have returned
+            data = octets_of(data)  # the caller may change it once we have returned
             size = len(data)
             position = size if session._send_alone(data) else 0
             waited = False
@@ -67,18 +71,31 @@ class OutgoingHalf:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             self._check()
 
+    @property
+    def busy(self) -> bool:
+        """A task is in one of the sending methods."""
+        return self._guard.held
+
     def end(self) -> int:
-        """End the transaction on the spot (EoT, gao-07 8.4.1); its ordinal.  Idempotent."""
+        """End the transaction on the spot (EoT, gao-07 8.4.1); its ordinal.  Idempotent.
+
+        FSPBusyError while a task sends: what it has sent so far is not the whole.
+        """
         if self.ordinal is None:
-            self.ordinal = self._session._commit()
+            with self._guard:
+                self._end()
+        assert self.ordinal is not None
         return self.ordinal
+
+    def _end(self) -> None:
+        self.ordinal = self._session._commit()
 
     async def send_eof(self) -> None:
         with self._guard:
             if self.ordinal is None:
                 self._check()
                 await trio.lowlevel.checkpoint_if_cancelled()
-                self.end()
+                self._end()
                 await trio.lowlevel.cancel_shielded_checkpoint()
             else:
                 self._session._check_unclosed()
@@ -88,11 +105,13 @@ class OutgoingHalf:
 class IncomingHalf:
     """One incoming transmit transaction, octet by octet."""
 
-    __slots__ = ("_guard", "_session", "ended")
+    __slots__ = ("_guard", "_session", "closed", "ended")
 
     def __init__(self, session: FSPSession) -> None:
         self._session = session
         self._guard = Guard("another task is receiving here already")
+        self.closed = False
+        """By the application; nothing more is received here."""
         self.ended = False
         """The end of the transaction was reached."""
 
@@ -102,16 +121,28 @@ class IncomingHalf:
             raise ValueError(f"max_bytes must be at least 1, not {limit}")
         session = self._session
         with self._guard:
-            session._check_unclosed()
+            self._check()
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
             while (data := self._take(limit)) is None:
                 await session._wait_arrival()
                 waited = True
-                session._check_unclosed()
+                self._check()
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return data
+
+    def close(self) -> None:
+        """Receive no more here; whoever waits for octets is told."""
+        self.closed = True
+        if self._guard.held:
+            self._session._dismiss_reader()
+
+    def _check(self) -> None:
+        self._session._check_unclosed()
+        if self.closed:
+            self._session._dismissed = False
+            raise FSPClosedError("the transaction was closed by this end")
 
     def _take(self, limit: int) -> bytes | None:
         """Octets, b"" at the end, None if there is nothing yet."""

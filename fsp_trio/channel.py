@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
@@ -27,6 +28,7 @@ class FSPChannel(trio.abc.Channel[bytes]):
     """
 
     def __init__(self, session: FSPSession, max_value_size: int) -> None:
+        max_value_size = operator.index(max_value_size)
         if max_value_size < 0:
             raise ValueError(f"max_value_size must not be negative, but is {max_value_size}")
         self._session = session

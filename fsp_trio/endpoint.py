@@ -13,6 +13,7 @@ import trio
 
 from fsp_trio import revisions
 from fsp_trio._groups import unwrapped
+from fsp_trio._halves import octets_of
 from fsp_trio._insecure import warn_of
 from fsp_trio._timer_wheel import TimerWheel
 from fsp_trio._tombstones import Tombstones
@@ -25,6 +26,7 @@ from fsp_trio.core.settings import MINIMUM_RECEIVE_WINDOW, Settings
 from fsp_trio.errors import FSPBusyError, FSPClosedError, FSPConnectError
 from fsp_trio.listener import Admit, FSPListener, Welcome
 from fsp_trio.ports import Address, Batch, Port, PortStatistics, open_udp_port
+from fsp_trio.ports.udp import resolve
 from fsp_trio.revisions import Revision
 from fsp_trio.session import FSPSession
 from fsp_trio.statistics import EndpointStatistics
@@ -159,18 +161,23 @@ class FSPEndpoint:
         Returns when the peer has accepted the connection (gao-07 6.4).  `first`: octets of a first transaction that
         travels in the packets which confirm the connection (6.5), a round trip earlier than one begun afterwards;
         at most `Settings.send_buffer` of them.  FSPConnectError if it refuses or does not
-        answer within 60 seconds, OSError if `host` has no address, FSPClosedError when the endpoint is being left.
+        answer within 60 seconds, OSError if `host` has no address, FSPClosedError when the endpoint is being left,
+        ValueError for an argument out of its range.
         Cancelled, it leaves nothing behind; the peer is told if it may know of the session.
         """
-        addresses = await trio.socket.getaddrinfo(host, port, family=trio.socket.AF_INET, type=trio.socket.SOCK_DGRAM)
-        return await self.open_session_to(addresses[0][4], service=service, first=first)
+        return await self.open_session_to(await resolve(host, port), service=service, first=first)
 
     async def open_session_to(self, remote: Address, *, service: int = DEFAULT_PORT, first: bytes = b"") -> FSPSession:
-        """As `open_session`, to an address as the port knows it: no name is resolved."""
+        """As `open_session`, to an address as the port knows it: no name is resolved.
+
+        ValueError if it is no such address.
+        """
         if self._closing:
             raise FSPClosedError("the endpoint is closed")
         if not 0 < service < 2**32:
             raise ValueError(f"a service or ULTID is between 1 and 2**32-1, not {service}")
+        first = octets_of(first)
+        self._port.check_remote(remote)
         if len(first) > self._settings.send_buffer:
             raise ValueError(f"a first transaction of {len(first)} octets does not fit into the send buffer")
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -189,8 +196,8 @@ class FSPEndpoint:
         session = FSPSession(self, connection)
         if first:
             session._queue_first(first)
-        self._adopt(session, now)
         try:
+            self._adopt(session, now)
             await session._until(lambda: connection.is_established or connection.is_over)
         except BaseException:
             session.reset(ResetReason.APPLICATION)
@@ -421,9 +428,9 @@ async def open_fsp_endpoint(
     4.5.1).  `random`: gives so many random octets; only tests have a reason to set it.
 
     If the block is left by an exception all sessions are reset at once, and the exception comes out as itself.
-    OSError if the port cannot be opened, ValueError for an unknown revision.
+    OSError if the port cannot be opened, ValueError for an unknown revision or an argument out of its range.
     """
-    if linger < 0 or max_tombstones < 1:
+    if not linger >= 0 or max_tombstones < 1:
         raise ValueError("linger must not be negative, and max_tombstones at least 1")
     settings = settings or Settings()
     protocol = revisions.get(revision)

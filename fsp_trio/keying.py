@@ -35,9 +35,11 @@ from typing import Final, Literal
 import trio
 
 from fsp_trio._groups import unwrapped
+from fsp_trio._halves import octets_of
 from fsp_trio.core.failure import FailureKind
 from fsp_trio.errors import CommitTimeout, FSPBrokenError, FSPClosedError, FSPError, KeyInstallationError
 from fsp_trio.session import FSPSession
+from fsp_trio.transactions import SendTransaction
 
 __all__ = [
     "GREETING",
@@ -90,11 +92,19 @@ async def agree_psk(
     session.  When it returns both ends have shown that they know the secret, and everything from then on is
     protected by the key.  KeyAgreementError if the peer has another secret, does something else or ends the
     session, KeyAgreementTimeout if it is silent, FSPBrokenError if the session breaks for another reason,
-    ValueError for a secret that is too short.  Whatever is raised but ValueError, the session is reset then;
-    cancellation does that too.
+    FSPBusyError if a transaction, stream or channel is open; then the session is reset, and so it is by cancellation.
+    ValueError for a secret that is too short or another argument out of its range, TypeError for one that is none:
+    nothing has happened then.
     """
+    psk = octets_of(psk)
     if len(psk) < MINIMUM_SECRET:
         raise ValueError(f"the secret has {len(psk)} octets, fewer than {MINIMUM_SECRET}")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, not {timeout}")
+    if mode not in ("aead", "mac"):
+        raise ValueError(f"mode must be 'aead' or 'mac', not {mode!r}")
+    if mode == "aead":
+        session._connection.revision.integrity.aead(bytes(key_bits // 8), key_bits)  # the revision knows the sizes
     agreement = _Agreement(session, psk, initiator=initiator, accept_repeated_nonces=accept_repeated_nonces)
     try:
         with unwrapped(), trio.fail_after(timeout):
@@ -152,7 +162,7 @@ class _Agreement:
 
     async def lead(self, nursery: trio.Nursery, nonce: bytes, mode: Literal["aead", "mac"], key_bits: int) -> None:
         session = self._session
-        nursery.start_soon(self._deliver, GREETING + nonce)
+        self._deliver(nursery, GREETING + nonce)
         answer = await self._receive(NONCE_SIZE + PROOF_SIZE)
         self._nonces = nonce + answer[:NONCE_SIZE]
         self._check(answer[NONCE_SIZE:], b"answer")
@@ -162,16 +172,16 @@ class _Agreement:
         # acknowledgement
         self._install(mode, key_bits)
         await _patiently(transaction.commit)
-        nursery.start_soon(self._deliver, self._proof(b"initiator"))
+        self._deliver(nursery, self._proof(b"initiator"))
         self._check(await self._receive(PROOF_SIZE), b"responder")
 
     async def follow(self, nursery: trio.Nursery, nonce: bytes, mode: Literal["aead", "mac"], key_bits: int) -> None:
         greeting = await self._receive(len(GREETING) + NONCE_SIZE, GREETING)
         self._nonces = greeting[len(GREETING) :] + nonce
-        nursery.start_soon(self._deliver, nonce + self._proof(b"answer"))
+        self._deliver(nursery, nonce + self._proof(b"answer"))
         self._check(await self._receive(PROOF_SIZE), b"proof")
         self._install(mode, key_bits)  # before anything is awaited (M29)
-        nursery.start_soon(self._deliver, self._proof(b"responder"))
+        self._deliver(nursery, self._proof(b"responder"))
         self._check(await self._receive(PROOF_SIZE), b"initiator")
 
     def _install(self, mode: Literal["aead", "mac"], key_bits: int) -> None:
@@ -185,10 +195,13 @@ class _Agreement:
         except KeyInstallationError as error:
             raise KeyAgreementError(f"the key cannot be installed: {error}") from error
 
-    async def _deliver(self, message: bytes) -> None:
+    def _deliver(self, nursery: trio.Nursery, message: bytes) -> None:
+        """Send a message beside what goes on."""
+        nursery.start_soon(self._deliver_in, self._session.send_transaction(), message)
+
+    async def _deliver_in(self, transaction: SendTransaction, message: bytes) -> None:
         # whoever receives, or waits for the acknowledgement at the end, reports a session that broke or was closed
         with suppress(FSPBrokenError, FSPClosedError):
-            transaction = self._session.send_transaction()
             await transaction.send_all(message)
             await _patiently(transaction.commit)
 

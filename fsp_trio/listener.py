@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fsp_trio._halves import octets_of
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.core.link import payload_limit
@@ -52,8 +53,10 @@ class FSPListener(trio.abc.Listener[FSPStream]):
     ) -> None:
         if backlog < 1:
             raise ValueError(f"backlog must be at least 1, not {backlog}")
-        if isinstance(welcome, bytes) and len(welcome) > endpoint.settings.max_payload:
-            raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
+        if not callable(welcome):
+            welcome = octets_of(welcome)
+            if len(welcome) > endpoint.settings.max_payload:
+                raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
         self._endpoint = endpoint
         self._responder = Responder(endpoint._revision, endpoint._settings, ultid, random=endpoint._random)
         self._backlog = backlog
@@ -157,7 +160,7 @@ class FSPListener(trio.abc.Listener[FSPStream]):
         """A session for the request (5.2, 6.4), or None if the application's welcome failed."""
         endpoint = self._endpoint
         try:
-            welcome = self._welcome if isinstance(self._welcome, bytes) else self._welcome()
+            welcome = octets_of(self._welcome() if callable(self._welcome) else self._welcome)
             if len(welcome) > payload_limit(endpoint._revision, endpoint._settings):
                 raise ValueError(f"a welcome of {len(welcome)} octets does not fit into one packet")
         except Exception:

@@ -5,6 +5,7 @@ The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -183,8 +184,8 @@ class FSPSession(SessionEngine):
     def stream(self) -> FSPStream:
         """The session as a byte stream: the next transaction each way.
 
-        FSPBusyError if a transaction, stream or channel is open; FSPClosedError after `aclose` or `reset`.
-        Closing the stream closes the session.
+        FSPBusyError if a transaction, stream or channel is open, or not all of one that was closed early has come;
+        FSPClosedError after `aclose` or `reset`.  Closing the stream closes the session.
         """
         self._claim()
         self._user = stream = FSPStream(self)
@@ -194,7 +195,8 @@ class FSPSession(SessionEngine):
         """The session as a channel of bytes values: one per transaction each way.
 
         `max_value_size` is in octets and binds both directions.  FSPBusyError if a transaction, stream or channel
-        is open; FSPClosedError after `aclose` or `reset`.  Closing the channel closes the session.
+        is open, or not all of one that was closed early has come; FSPClosedError after `aclose` or `reset`.
+        Closing the channel closes the session.
         """
         self._claim()
         self._user = channel = FSPChannel(self, max_value_size)
@@ -300,6 +302,7 @@ class FSPSession(SessionEngine):
         The peer gets RESET with `reason` (0 to 2^32-1, see core.failure.ResetReason) and with it FSPBrokenError;
         what it had not yet received is lost.  Tasks blocked in this session get FSPClosedError.
         """
+        reason = operator.index(reason)
         if not 0 <= reason < 2**32:
             raise ValueError(f"the reason must be between 0 and 2**32-1, not {reason}")
         self._mark_closed()
@@ -352,7 +355,8 @@ class FSPSession(SessionEngine):
         self._check_unused()
         if self._writer is not None and not self._writer.ended:
             raise FSPBusyError("the outgoing transaction has not been ended")
-        if self._receiving or (self._reader is not None and not self._reader.ended):
+        reader = self._reader
+        if self._receiving or not (reader is None or reader.ended or (reader.closed and reader._discard())):
             raise FSPBusyError("the incoming transaction has not been read to its end")
 
     def _check_unused(self) -> None:

@@ -58,7 +58,7 @@ class SendTransaction(trio.abc.SendStream):
         """End the transaction (EoT, gao-07 8.4.1) without waiting for its acknowledgement; idempotent.
 
         `FSPSession.wait_acknowledged` waits for it.  FSPBrokenError if the session broke, FSPClosedError if this end
-        closed it, unless the transaction was ended before.
+        closed it, FSPBusyError while another task sends in it, unless the transaction was ended before.
         """
         if not self.ended:
             self._session._check_sendable()
@@ -68,7 +68,8 @@ class SendTransaction(trio.abc.SendStream):
         """End the transaction and wait until the peer has acknowledged it as a whole (gao-07 8.4, ACK_FLUSH).
 
         CommitTimeout if nothing is acknowledged for 30 seconds (8.4.4): the session lives on.  FSPBrokenError if it
-        breaks before, FSPClosedError if this end closes the session meanwhile.  The end is queued before the
+        breaks before, FSPClosedError if this end closes the session meanwhile, FSPBusyError while another task
+        sends in the transaction.  The end is queued before the
         first wait, so a `commit` cancelled while it waits loses nothing but the news of the acknowledgement; one
         called in a scope that is cancelled already has done nothing.  Idempotent.
         """
@@ -80,7 +81,8 @@ class SendTransaction(trio.abc.SendStream):
     async def aclose(self) -> None:
         """As `commit`.  But cancelled before it could end the transaction, it resets the session instead.
 
-        It never raises FSPClosedError.
+        So it does while another task sends in the transaction, and that task gets FSPClosedError.  It never raises
+        FSPClosedError or FSPBusyError itself.
         """
         if self._session._closed:
             await trio.lowlevel.checkpoint()
@@ -90,6 +92,8 @@ class SendTransaction(trio.abc.SendStream):
         except trio.Cancelled:
             self._break_off()
             raise
+        if self._half.busy:
+            self._break_off()
         with suppress(FSPClosedError):
             await self.commit()
 
@@ -115,7 +119,6 @@ class ReceiveTransaction(trio.abc.ReceiveStream):
     def __init__(self, session: FSPSession) -> None:
         self._session = session
         self._half = IncomingHalf(session)
-        self._closed = False
 
     @property
     def session(self) -> FSPSession:
@@ -130,7 +133,7 @@ class ReceiveTransaction(trio.abc.ReceiveStream):
     @property
     def closed(self) -> bool:
         """`aclose` was called."""
-        return self._closed
+        return self._half.closed
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """At least one octet and at most `max_bytes` (65,536 by default), b"" at the end of the transaction.
@@ -139,13 +142,14 @@ class ReceiveTransaction(trio.abc.ReceiveStream):
         FSPClosedError after `aclose`, FSPBusyError while another task receives, ValueError or TypeError if
         `max_bytes` is not a positive integer.  Cancelled, it loses nothing.
         """
-        if self._closed:
-            raise FSPClosedError("the transaction was closed by this end")
         return await self._half.receive_some(max_bytes)
 
     async def aclose(self) -> None:
-        """Read no more of this transaction; idempotent, does not wait for anything."""
-        self._closed = True
+        """Read no more of this transaction; idempotent, does not wait for anything.
+
+        A task that is blocked in `receive_some` gets FSPClosedError.
+        """
+        self._half.close()
         await trio.lowlevel.checkpoint()
 
     def _discard(self) -> bool:

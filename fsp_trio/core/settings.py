@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 
-from fsp_trio.core.timers import Timers
+from fsp_trio.core.timers import Timers, positive
 
 MINIMUM_RECEIVE_WINDOW = 4
 """Blocks; gao-07 8.6."""
@@ -16,7 +17,10 @@ MAXIMUM_PAYLOAD = 65_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of a connection.  Octets, seconds and packets as said; ValueError if one is out of its range."""
+    """Settings of a connection.  Octets, seconds and packets as said.
+
+    ValueError if one is out of its range, TypeError if it is no number.
+    """
 
     max_payload: int = 1024
     """Octets of payload in a packet that we send (M15), 1 to 65,000; any size is received."""
@@ -29,7 +33,7 @@ class Settings:
     timers: Timers = field(default_factory=Timers.draft)
     """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None
-    """Seconds between heartbeats; None for the revision's, 600 in gao-07 (10.1)."""
+    """Seconds between heartbeats, more than 0; None for the revision's, 600 in gao-07 (10.1)."""
     idle_timeout: float | None = None
     """Seconds without an authentic packet that end the session; None for the revision's, 4 hours in gao-07 (12.5)."""
     commit_timeout: float | None = None
@@ -46,8 +50,15 @@ class Settings:
         _between("receive_window", self.receive_window, MINIMUM_RECEIVE_WINDOW, MAXIMUM_RECEIVE_WINDOW)
         _between("receive_octets", self.receive_octets, 2**16, 2**40)
         _between("send_buffer", self.send_buffer, 1, 2**40)
+        _between("forgery_budget", self.forgery_budget, 1, 2**62)
+        for name in ("rekey_after", "key_life"):
+            if (number := getattr(self, name)) is not None:
+                _between(name, number, 1, 2**32)
+        for name in ("heartbeat_interval", "idle_timeout", "commit_timeout"):
+            if (seconds := getattr(self, name)) is not None:
+                positive(name, seconds)
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
+    if not low <= operator.index(value) <= high:
         raise ValueError(f"{name} must be between {low} and {high}, not {value}")

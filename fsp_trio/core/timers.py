@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,11 +14,18 @@ BETA = 1 / 4
 K = 4
 
 
+def positive(name: str, seconds: float) -> None:
+    """ValueError unless it is a positive finite number of seconds."""
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timers:
     """The constants of retransmission, all in seconds (decision B9).
 
-    `Timers.draft()` is the letter; `Timers.responsive()` departs from its recommended floor of one second.
+    `Timers.draft()` is the letter; `Timers.responsive()` departs from its recommended floor of one second.  ValueError
+    if one is not a positive finite number, or `minimum` larger than `maximum`.
     """
 
     minimum: float
@@ -32,6 +40,12 @@ class Timers:
     """Between repeats of INIT_CONNECT and of CONNECT_REQUEST (6.6)."""
     acknowledgement_slack: bool
     """Wait one SRTT more than the time-out, since the peer may acknowledge one round trip late (8.5.2)."""
+
+    def __post_init__(self) -> None:
+        for name in ("minimum", "maximum", "initial", "granularity", "handshake_interval"):
+            positive(name, getattr(self, name))
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum, {self.minimum:g} s, is larger than maximum, {self.maximum:g} s")
 
     @classmethod
     def draft(cls) -> Timers:

@@ -79,6 +79,10 @@ class Port(Protocol):
         """Wait until `send` may take something, at times too short; `trio.ClosedResourceError` once closed."""
         ...
 
+    def check_remote(self, remote: Address) -> None:
+        """ValueError if nothing could ever be sent there: it is no address of the kind that the port knows."""
+        ...
+
     def interrupt(self) -> None:
         """Let whoever waits for the port to become readable return now, though nothing may have come."""
         ...

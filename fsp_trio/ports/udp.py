@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import math
+import operator
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import trio
@@ -18,6 +20,7 @@ from . import _offload as offload
 from .base import Address, Batch, PortStatistics, count
 
 DEFAULT_PORT: Final = 18003  # gao-07 15
+LAST_PORT: Final = 65_535
 
 SEND_BUFFER: Final = 1 << 20
 RECEIVE_BUFFER: Final = 4 << 20
@@ -62,14 +65,13 @@ async def open_udp_port(
     segmentation offload for sending), None for the latter where offload is not in use (gao-07 4.1, G19).
     `reply_port`: the port to which answers go, whatever port a datagram came from; None for that one.
     `send_buffer` and `receive_buffer`: octets to ask the system for; what it grants is in the statistics.
-    OSError if the name has no IPv4 address or the port is taken.  Cancelled, it leaves nothing open.
+    OSError if the name has no IPv4 address or the port is taken, ValueError for a port beyond 65535.  Cancelled, it
+    leaves nothing open.
     """
-    found = await trio.socket.getaddrinfo(
-        host, port, socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP, socket.AI_PASSIVE
-    )
+    address = await resolve(host, port, passive=True)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
     try:
-        sock.bind(found[0][4])
+        sock.bind(address)
         return UDPPort(
             sock,
             udp_checksum=udp_checksum,
@@ -80,6 +82,21 @@ async def open_udp_port(
     except BaseException:
         sock.close()
         raise
+
+
+async def resolve(host: str, port: int, *, passive: bool = False) -> tuple[str, int]:
+    """Numeric IPv4 address of a host, and the port.
+
+    OSError if it has none or its name is none; ValueError unless the port is one, 0 if `passive` included.
+    """
+    if not (0 if passive else 1) <= operator.index(port) <= LAST_PORT:
+        raise ValueError(f"there is no UDP port {port}")
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found = await trio.socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP, flags)
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is not a host name") from None
+    return str(found[0][4][0]), port
 
 
 class UDPPort:
@@ -149,6 +166,14 @@ class UDPPort:
         except trio.ClosedResourceError:
             if self._closed:  # else it was an interruption
                 raise
+
+    def check_remote(self, remote: Address) -> None:
+        """A pair of a numeric IPv4 address and a port: a name would be looked up each time, and block."""
+        match remote:
+            case (str(host), int(port)) if 0 < port <= LAST_PORT:
+                IPv4Address(host)
+            case _:
+                raise ValueError(f"{remote!r} is not a pair of IPv4 address and UDP port")
 
     async def wait_writable(self) -> None:
         if self._closed:

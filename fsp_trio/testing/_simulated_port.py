@@ -64,6 +64,9 @@ class SimulatedPort:
         await self._arrival.wait()
         self._check_open()
 
+    def check_remote(self, remote: Address) -> None:
+        """Any address will do: to what nobody has, nothing is delivered."""
+
     async def wait_writable(self) -> None:
         self._check_open()
         await self._writable.wait()

@@ -9,7 +9,6 @@ from typing import Final
 
 import trio
 
-from fsp_trio._groups import unwrapped
 from fsp_trio.core.settings import Settings
 from fsp_trio.endpoint import FSPEndpoint, open_fsp_endpoint
 from fsp_trio.listener import FSPListener
@@ -100,26 +99,25 @@ async def open_pair_maker(
     Everything random in the two endpoints comes from `seed`, and the time in their packets from trio's clock, so
     that runs repeat exactly over a simulated network.  Exceptions of the block come out as themselves.
     """
-    with unwrapped():
-        async with AsyncExitStack() as stack:
-            if ports is None:
-                if network is None:
-                    network = await stack.enter_async_context(SimulatedNetwork(seed))
-                ports = network.port(addresses[0]), network.port(addresses[1])
-            endpoints = [
-                await stack.enter_async_context(
-                    open_fsp_endpoint(
-                        transport=port,
-                        settings=settings,
-                        revision=revision,
-                        unix_time=_virtual_microseconds,
-                        random=random.Random(f"{seed} {number}").randbytes,  # noqa: S311 - repeatable on purpose
-                    )
+    async with AsyncExitStack() as stack:
+        if ports is None:
+            if network is None:
+                network = await stack.enter_async_context(SimulatedNetwork(seed))
+            ports = network.port(addresses[0]), network.port(addresses[1])
+        endpoints = [
+            await stack.enter_async_context(
+                open_fsp_endpoint(
+                    transport=port,
+                    settings=settings,
+                    revision=revision,
+                    unix_time=_virtual_microseconds,
+                    random=random.Random(f"{seed} {number}").randbytes,  # noqa: S311 - repeatable on purpose
                 )
-                for number, port in enumerate(ports)
-            ]
-            client, server = endpoints
-            yield PairMaker(client, server, server.listen(SERVICE))
+            )
+            for number, port in enumerate(ports)
+        ]
+        client, server = endpoints
+        yield PairMaker(client, server, server.listen(SERVICE))
 
 
 def _virtual_microseconds() -> int:

@@ -57,6 +57,9 @@ class FloodPort:
     def statistics(self) -> PortStatistics:
         return self._port.statistics
 
+    def check_remote(self, remote: Address) -> None:
+        self._port.check_remote(remote)
+
     async def wait_readable(self) -> None:
         if self._injected:
             await trio.lowlevel.checkpoint()

@@ -195,7 +195,11 @@ async def test_failures_inside_are_not_hidden(autojump_clock: MockClock) -> None
 
 async def test_groups_of_one_are_unwrapped(autojump_clock: MockClock) -> None:
     with pytest.raises(ZeroDivisionError), unwrapped():
-        raise ExceptionGroup("outer", [ExceptionGroup("inner", [ZeroDivisionError()])])
+        raise ExceptionGroup("outer", [ZeroDivisionError()])
+    inner = ExceptionGroup("inner", [ZeroDivisionError()])
+    with pytest.raises(ExceptionGroup) as caught, unwrapped():
+        raise ExceptionGroup("outer", [inner])
+    assert caught.value is inner, "somebody else's"
     with pytest.raises(ExceptionGroup), unwrapped():
         raise ExceptionGroup("outer", [ZeroDivisionError(), KeyError()])
     with trio.CancelScope() as scope:
