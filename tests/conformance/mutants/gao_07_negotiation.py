@@ -102,6 +102,20 @@ NEGOTIATION: Final = [
         "if offset > last + 2:",
         "4.8/several-gaps",
     ),
+    Mutant(
+        "a window that never changes",
+        "core.sealing:Sealing._seal",
+        "received.window, sn",
+        "2048, sn",
+        "4.6/window-counts-free-blocks",
+    ),
+    Mutant(
+        "acknowledgements of yesterday",
+        "core.sealing:Sealing._seal",
+        "sn, received.expected)",
+        "sn, self.told_expected)",
+        "4.6/expected-is-cumulative",
+    ),
     # 5
     Mutant(
         "ACK_FLUSH for open transactions",

@@ -137,6 +137,20 @@ TRANSFER: Final = [
         "abs((1 - ALPHA) * self.srtt + ALPHA * rtt - rtt)",
         "8.5.1/later-measurements",
     ),
+    Mutant(
+        "a nonce twice",
+        OUTGOING + "_refreshed",
+        "if block.expected != expected:",
+        "if True:",
+        "8.1.3/nonce-never-reused",
+    ),
+    Mutant(
+        "everything is repeated at once",
+        OUTGOING + "_repeat",
+        "repeated >= limit or ",
+        "",
+        "8.5.4/half-rate-throttle",
+    ),
     # 9
     Mutant("RELEASE without EoT", "revision", "release_flags", 0, "9.1/release-from-closable"),
     Mutant(

@@ -67,6 +67,13 @@ JASON: Final = [
         "if offset > last + 2:",
         "3.11/one-entry-per-gap",
     ),
+    _mutant(
+        "jason: acknowledgements of yesterday",
+        "core.sealing:Sealing._seal",
+        "sn, received.expected)",
+        "sn, self.told_expected)",
+        "3.8/expected-is-first-missing:out-of-band",
+    ),
     # 4
     _mutant(
         "jason: ACK_FLUSH for open transactions",
@@ -251,6 +258,13 @@ JASON: Final = [
         "keyed.update(body)",
         "pass",
         "6.3/mac-covers-packet",
+    ),
+    _mutant(
+        "jason: a nonce twice",
+        OUTGOING + "_refreshed",
+        "if block.expected != expected:",
+        "if True:",
+        "6.2/nonce-never-repeated",
     ),
     # 7
     _mutant(
