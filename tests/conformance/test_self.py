@@ -22,21 +22,25 @@ from spec_conformance.targets.library import library_target, profile
 from spec_conformance.verdict import Verdict
 
 CASES = all_cases("gao-07")
+LENIENT = {"5.5/invalid-cookie-reset", "8/data-after-release-lost"}
+"""Of jason-00: what it recommends and the library does otherwise, for a reason (docs/revisions.md, A47, A48)."""
 UDP = (socket.AF_INET, socket.SOCK_DGRAM)
 
 
 def chunks(size: int) -> list[list[Case]]:
-    cases = list(CASES.values())
+    cases = [case for revision in ("gao-07", "jason-00") for case in all_cases(revision).values()]
     return [cases[at : at + size] for at in range(0, len(cases), size)]
 
 
-@pytest.mark.parametrize("cases", chunks(20), ids=lambda cases: cases[0].id)
+@pytest.mark.parametrize("cases", chunks(20), ids=lambda cases: f"{cases[0].revision} {cases[0].id}")
 async def test_library_passes(cases: list[Case], autojump_clock: MockClock) -> None:
-    run = Run(lambda case, seed: library_target(profile("gao-07"), role=case.role, seed=seed))
+    run = Run(lambda case, seed: library_target(profile(case.revision), role=case.role, seed=seed))
     for case in cases:
         result = await run.one(case)
         awaited = {"multiply", "mobility", "compression", "minimal-delay"} & set(case.needs)
         wanted = Verdict.UNSUPPORTED if awaited else Verdict.PASS
+        if case.revision == "jason-00" and case.id in LENIENT:
+            wanted = Verdict.NONSTRICT
         assert result.verdict is wanted, f"{case.id}: {result.verdict} {result.detail}"
         assert result.teardown == ""
 

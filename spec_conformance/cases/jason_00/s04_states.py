@@ -20,7 +20,7 @@ from spec_conformance.cases.gao_07.s05_states import (
     reset_script,
     stale_flush,
 )
-from spec_conformance.expect import DATA, acknowledging, an, ending
+from spec_conformance.expect import DATA, acknowledging, an, carrying, ending
 from spec_conformance.peer import Peer
 from spec_conformance.verdict import Lenient, Unsupported, Violation
 from spec_conformance.wire.packet import FLAG_EOT, MASK, Op, Packet, later
@@ -307,8 +307,11 @@ async def next_begins(bench: Bench) -> None:
 
 
 async def begins(peer: Peer, data: bytes, *, ends: bool) -> Packet:
-    """The target's new transaction begins with PERSIST and this payload; EoT is there, or follows, if `ends`."""
-    packet = await peer.expect(DATA)
+    """The target's new transaction begins with PERSIST and this payload; EoT is there, or follows, if `ends`.
+
+    It may have come already, to probe a window that was shut (7.3).
+    """
+    packet = next(filter(carrying(data), peer.stream), None) or await peer.expect(DATA)
     if packet.op is not Op.PERSIST or packet.payload != data:
         seen = f"{peer.describe(packet)} {packet.payload[:16]!r}"
         raise Violation(
