@@ -31,6 +31,7 @@ from fsp_trio.revisions import Revision
 from fsp_trio.session import FSPSession
 from fsp_trio.statistics import EndpointStatistics
 from fsp_trio.wire.errors import MalformedPacket
+from fsp_trio.wire.prefixes import NO_PREFIX, prefix_of
 
 __all__ = ["DEFAULT_PORT", "FSPEndpoint", "open_fsp_endpoint"]
 
@@ -191,6 +192,7 @@ class FSPEndpoint:
             now=now,
             unix_microseconds=self._unix_time(),
             congestion=self._congestion,
+            prefix=self._prefix_towards(remote),
             random=self._random,
         )
         session = FSPSession(self, connection)
@@ -218,6 +220,10 @@ class FSPEndpoint:
             if int.from_bytes(ultid, "big") > LARGEST_SERVICE and ultid not in self._taken:
                 return ultid
         raise FSPBusyError("no ULTID is free")
+
+    def _prefix_towards(self, remote: Address) -> bytes:
+        """Where this end tells peers to reach it, in revisions that ask for that (jason-00 3.7)."""
+        return prefix_of(self._port.local_address_towards(remote)) if self._revision.names_prefix else NO_PREFIX
 
     def _adopt(self, session: FSPSession, now: float) -> None:
         self._sessions[session.local_ultid] = session

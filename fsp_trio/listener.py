@@ -173,6 +173,7 @@ class FSPListener(trio.abc.Listener[FSPStream]):
             welcome=welcome,
             now=now,
             congestion=endpoint._congestion,
+            prefix=endpoint._prefix_towards(request.source),
             random=endpoint._random,
         )
         session = FSPSession(endpoint, connection, welcome)

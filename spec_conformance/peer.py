@@ -127,8 +127,9 @@ class Peer:
             values["flags"] = FLAG_EOT
         values.update(fields)
         protection = self.protection(values["sn"])
-        if self.wire.draft == "jason-00" and protection is not None and protection.mode == "mac" and op is not Op.RESET:
+        if self.wire.draft == "jason-00" and protection is not None and protection.mode == "mac":
             values["flags"] = values.get("flags", 0) | FLAG_HMAC
+            values["reason"] = values.get("reason", 0) | FLAG_HMAC << 24  # A50
         return Packet(**values)
 
     def protection(self, sn: int) -> Protection | None:
@@ -526,13 +527,15 @@ class Peer:
         return Mac.of_material(material) if mode == "mac" else Aead.of_material(material, bits)
 
     async def close(self) -> None:
-        """End the connection with RESET, if there is one, or the attempt of a client."""
+        """End the connection with RESET, or the attempt to make one."""
         if self.established:
             self.established = False
             await self.send(Op.RESET, reason=1)
-        elif self.listener and self.remote:  # 4.9: in the words of the handshake
+        elif self.remote and (self.listener or self.sending):
+            if self.sending and self.wire.draft == "gao-07":
+                await self.send(Op.RESET, reason=1)  # for a target in CHALLENGING, which would wait for a minute (5.5)
             self.sending.clear()
-            for proof in (self.check_code, self.cookie):
+            for proof in (self.check_code, self.cookie):  # 4.9, jason-00 3.10: in the words of the handshake
                 await self.send(Op.RESET, reason=1, icc=proof)
 
 

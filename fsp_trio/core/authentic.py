@@ -178,9 +178,11 @@ class Authentic(Acknowledged):
         old_key = era is not self.keyring.receiving.newest
         if old_key and era.secret.mode == "crc64" and self.keyring.keyed:
             return drop("old-key")  # once a key is installed CRC64 may only acknowledge (M30)
-        if self._open(datagram, self.keyring.receiving.protection(sn), False, now) is None:
+        protection = self.keyring.receiving.protection(sn)
+        if self._open(datagram, protection, False, now) is None:
             return None
         self.last_heard = now
+        reason &= ~(protection.flags << 24)  # A50
         self._fail(Event.RCV_RESET, FailureKind.RESET_BY_PEER, reason, now)
         return None
 

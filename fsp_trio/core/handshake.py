@@ -30,6 +30,7 @@ from fsp_trio.wire.packets import (
     Reset,
     SinkParameter,
 )
+from fsp_trio.wire.prefixes import NO_PREFIX
 
 NONCE_DISTANCE = 2**30
 """Least distance between the initial numbers of the two directions (N2)."""
@@ -52,6 +53,7 @@ class Handshake(Incoming):
         "_init",
         "_initial_sn",
         "_listener_ultid",
+        "_prefix",
     )
 
     # beginnings
@@ -68,11 +70,13 @@ class Handshake(Incoming):
         now: float,
         unix_microseconds: int,
         congestion: CongestionManager,
+        prefix: bytes = NO_PREFIX,
         random: Callable[[int], bytes] = os.urandom,
     ) -> Self:
         """API Connect: INIT_CONNECT to a listener (5.1, 6.1).
 
-        Octets given to `send` before the answer comes travel in the PERSIST that confirms the connection.
+        Octets given to `send` before the answer comes travel in the PERSIST that confirms the connection.  `prefix`
+        is where this end can be reached, as far as it knows (jason-00 3.7).
         """
         self = cls(
             revision,
@@ -86,6 +90,7 @@ class Handshake(Incoming):
         self._take_path(remote)
         self._begin(now)
         self._listener_ultid = listener_ultid
+        self._prefix = prefix
         self._init = InitConnect(
             salt=random(4),
             timestamp=(unix_microseconds & 2**64 - 1).to_bytes(8, "big"),
@@ -106,12 +111,13 @@ class Handshake(Incoming):
         welcome: bytes = b"",
         now: float,
         congestion: CongestionManager,
+        prefix: bytes = NO_PREFIX,
         random: Callable[[int], bytes] = os.urandom,
     ) -> Self:
         """API Accept: answer a request whose cookie was good (5.2, 6.4).
 
-        `welcome`, at most one packet's payload, is the first transaction and travels in ACK_CONNECT_REQ (M18).
-        Raises ValueError if it is longer.
+        `welcome`, at most one packet's payload, is the first transaction and travels in ACK_CONNECT_REQ (M18);
+        `prefix` as for `initiate`.  Raises ValueError if the welcome is longer.
         """
         self = cls(
             revision,
@@ -125,6 +131,7 @@ class Handshake(Incoming):
         if len(welcome) > self.payload_limit:
             raise ValueError(f"welcome of {len(welcome)} octets does not fit into {self.payload_limit}")
         self._begin(now)
+        self._prefix = prefix
         packet = request.packet
         self._adapt(packet.sink)
         self._connect_request = packet
@@ -149,10 +156,13 @@ class Handshake(Incoming):
         self._unflushed = self.sent.blocks[-1]
         return self
 
+    def _sink_for(self, listener: bytes) -> SinkParameter:
+        return self.codec.handshake_sink(listener, self.settings.receive_window, self.payload_limit, self._prefix)
+
     def _unsealed_acceptance(self, request: ConnectionRequest, welcome: bytes) -> bytes:
         """ACK_CONNECT_REQ with the time in place of a check code, and a Sink Parameter (jason-00 3.9, 5.5, A7)."""
         codec = self.codec
-        sink = codec.handshake_sink(request.listener_ultid, self.settings.receive_window, self.payload_limit)
+        sink = self._sink_for(request.listener_ultid)
         packet = Normal(
             Op.ACK_CONNECT_REQ,
             FLAG_EOT,
@@ -182,6 +192,7 @@ class Handshake(Incoming):
         self._init: InitConnect | None = None
         self._initial_sn = 0
         self._listener_ultid = b""
+        self._prefix = NO_PREFIX
 
     def _begin_receiving(self, first_sn: int) -> None:
         self.received = ReceiveWindow(first_sn, self.settings.receive_window, self.settings.receive_octets)
@@ -249,7 +260,7 @@ class Handshake(Incoming):
             initial_sn=self._initial_sn,
             time_delta=packet.time_delta,
             cookie=packet.cookie,
-            sink=self.codec.handshake_sink(self._listener_ultid, self.settings.receive_window, self.payload_limit),
+            sink=self._sink_for(self._listener_ultid),
         )
         self._connect_request = request
         self._send_handshake(Op.CONNECT_REQUEST, request, now)

@@ -92,6 +92,8 @@ class Responder:
         if offered is None:
             return None
         elapsed = unix_microseconds - int.from_bytes(packet.timestamp, "big")
+        if self._revision.bounded_time_delta and not -(2**31) <= elapsed < 2**31:
+            return None
         time_delta = (elapsed & 0xFFFFFFFF).to_bytes(4, "big")
         answer = AckInitConnect(
             time_delta=time_delta,

@@ -17,6 +17,7 @@ class AeadProtection:
     __slots__ = ("_encrypt", "_salt_number", "key", "salt")
 
     mode = "aead"
+    flags = 0
 
     def __init__(self, key: bytes, salt: bytes) -> None:
         self.key = key

@@ -15,6 +15,7 @@ class Crc64Protection:
     __slots__ = ("_received", "_sent")
 
     mode = "crc64"
+    flags = 0
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class FlaggedMac:
     __slots__ = ("_keyed",)
 
     mode = "mac"
+    flags = HMAC_FLAG
 
     def __init__(self, ikm: bytes) -> None:
         if not 0 < len(ikm) <= LARGEST_MAC_KEY:

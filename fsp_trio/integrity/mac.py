@@ -14,6 +14,7 @@ class MacProtection:
     __slots__ = ("_keyed",)
 
     mode = "mac"
+    flags = 0
 
     def __init__(self, ikm: bytes) -> None:
         # The ICC is a hash of 8 octets, which is not the head of a longer one (G8).

@@ -25,6 +25,11 @@ class Protection(Protocol):
         """crc64, mac or aead."""
         ...
 
+    @property
+    def flags(self) -> int:
+        """Bits that it sets itself where the fixed header has flags, or RESET of jason-00 its reason."""
+        ...
+
     def seal(self, ids: bytes, head: bytes, body: bytes, out_of_band: bool = False) -> bytes:
         """The datagram for a packet with the first 16 octets `head` of its fixed header.
 

@@ -83,6 +83,10 @@ class Port(Protocol):
         """ValueError if nothing could ever be sent there: it is no address of the kind that the port knows."""
         ...
 
+    def local_address_towards(self, remote: Address) -> Address:
+        """The address from which datagrams to `remote` leave, as far as the port can know it."""
+        ...
+
     def interrupt(self) -> None:
         """Let whoever waits for the port to become readable return now, though nothing may have come."""
         ...

@@ -175,6 +175,18 @@ class UDPPort:
             case _:
                 raise ValueError(f"{remote!r} is not a pair of IPv4 address and UDP port")
 
+    def local_address_towards(self, remote: Address) -> Address:
+        """A port that is bound to no address asks the system, which chooses one for each destination."""
+        host, port = cast("tuple[str, int]", self._local_address)
+        if not IPv4Address(host).is_unspecified:
+            return self._local_address
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(cast("tuple[str, int]", remote))  # sends nothing
+            except OSError:
+                return self._local_address
+            return probe.getsockname()[0], port
+
     async def wait_writable(self) -> None:
         if self._closed:
             self._refuse()

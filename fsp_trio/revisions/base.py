@@ -56,6 +56,10 @@ class Revision:
     """Flags of RELEASE: EoT if it ends a transaction, too (9.1, M37)."""
     acceptance_is_sealed: bool = True
     """ACK_CONNECT_REQ has an integrity check code, and not the time in its place (jason-00 5.5, A7)."""
+    names_prefix: bool = False
+    """Sink Parameters of the handshake name the address of their sender (jason-00 3.7, A6)."""
+    bounded_time_delta: bool = False
+    """An INIT_CONNECT whose clock is further off than a signed Time Delta can tell draws silence (jason-00 3.5)."""
     acceptance_ends: bool = False
     """ACK_CONNECT_REQ is a whole transaction whether its flag says so or not (jason-00 3.9, A8)."""
     heartbeats_in: frozenset[State] = CONNECTED

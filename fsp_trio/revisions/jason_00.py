@@ -1,4 +1,4 @@
-"""draft-jason-fsp-00 (3 July 2017): the first draft, with the decisions A1 to A46 (docs/revisions.md)."""
+"""draft-jason-fsp-00 (3 July 2017): the first draft, with the decisions A1 to A50 (docs/revisions.md)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ JASON_00 = Revision(
     bare_commit=Op.PERSIST,  # 4.5, A31, A34
     release_flags=0,  # 7.5: the flag is not for RELEASE
     acceptance_is_sealed=False,  # 5.5, A7
+    names_prefix=True,  # 3.2, 3.7, A6
+    bounded_time_delta=True,  # 3.5
     acceptance_ends=True,  # 3.9, A8
     heartbeats_in=PEER_OPEN,  # 4.6 to 4.11, 9.1
     heartbeat_repeats_head=True,  # 9.1, A49

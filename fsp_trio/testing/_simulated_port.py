@@ -67,6 +67,9 @@ class SimulatedPort:
     def check_remote(self, remote: Address) -> None:
         """Any address will do: to what nobody has, nothing is delivered."""
 
+    def local_address_towards(self, remote: Address) -> Address:
+        return self.local_address
+
     async def wait_writable(self) -> None:
         self._check_open()
         await self._writable.wait()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from fsp_trio.wire.packets import Extension, ExtensionKind, Op, Packet, SinkParameter, Snack
+from fsp_trio.wire.prefixes import NO_PREFIX
 
 NORMAL_HEADER: Final = 24
 """Octets of the fixed header; where the extension headers begin."""
@@ -68,8 +69,13 @@ class Codec(Protocol):
         """The Sink Parameter of ACK_INIT_CONNECT, if it has one."""
         ...
 
-    def handshake_sink(self, listener: bytes, window: int, max_payload: int) -> SinkParameter:
-        """The Sink Parameter of CONNECT_REQUEST, and of ACK_CONNECT_REQ where that has one."""
+    def handshake_sink(
+        self, listener: bytes, window: int, max_payload: int, prefix: bytes = NO_PREFIX
+    ) -> SinkParameter:
+        """The Sink Parameter of CONNECT_REQUEST, and of ACK_CONNECT_REQ where that has one.
+
+        `prefix` is where its sender can be reached, zeros if it does not know.
+        """
         ...
 
     def listener_of(self, sink: SinkParameter) -> bytes:

@@ -27,6 +27,7 @@ from fsp_trio.wire.packets import (
     SinkParameter,
     Snack,
 )
+from fsp_trio.wire.prefixes import NO_PREFIX
 from fsp_trio.wire.shapes import CONNECT_REQUEST_HEADER, FIXED_HEADER, NORMAL, SHAPES, host_name
 
 _HEAD = struct.Struct(">BBHIII")
@@ -96,7 +97,9 @@ class GaoCodec:
     def challenge_sink(self, listener: bytes) -> SinkParameter | None:
         return SinkParameter(listener, NO_PREFIXES)
 
-    def handshake_sink(self, listener: bytes, window: int, max_payload: int) -> SinkParameter:
+    def handshake_sink(
+        self, listener: bytes, window: int, max_payload: int, prefix: bytes = NO_PREFIX
+    ) -> SinkParameter:
         return SinkParameter(listener, NO_PREFIXES)
 
     def listener_of(self, sink: SinkParameter) -> bytes:

@@ -28,6 +28,7 @@ from fsp_trio.wire.packets import (
     Snack,
     UnknownExtension,
 )
+from fsp_trio.wire.prefixes import NO_PREFIX
 from fsp_trio.wire.shapes import NORMAL, Shape, host_name
 
 REQUEST_HEADER = 40
@@ -177,10 +178,16 @@ class JasonCodec:
     def challenge_sink(self, listener: bytes) -> SinkParameter | None:
         return None  # 3.5
 
-    def handshake_sink(self, listener: bytes, window: int, max_payload: int) -> SinkParameter:
+    def handshake_sink(
+        self, listener: bytes, window: int, max_payload: int, prefix: bytes = NO_PREFIX
+    ) -> SinkParameter:
         sectors = min(-(-max_payload // SECTOR), 0xFF)
         return SinkParameter(
-            bytes(4), NO_PREFIXES, block_size=sectors, listener=listener, window=min(window, _MOST_ADVERTISED)
+            bytes(4),
+            (prefix, *NO_PREFIXES[1:]),
+            block_size=sectors,
+            listener=listener,
+            window=min(window, _MOST_ADVERTISED),
         )
 
     def listener_of(self, sink: SinkParameter) -> bytes:

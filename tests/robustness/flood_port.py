@@ -60,6 +60,9 @@ class FloodPort:
     def check_remote(self, remote: Address) -> None:
         self._port.check_remote(remote)
 
+    def local_address_towards(self, remote: Address) -> Address:
+        return self._port.local_address_towards(remote)
+
     async def wait_readable(self) -> None:
         if self._injected:
             await trio.lowlevel.checkpoint()

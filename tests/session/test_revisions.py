@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from fsp_trio import _insecure, keying, keylog
 from fsp_trio._insecure import InsecureRevisionWarning
 from fsp_trio.core.settings import Settings
 from fsp_trio.endpoint import open_fsp_endpoint
-from fsp_trio.errors import KeyInstallationError
+from fsp_trio.errors import FSPBrokenError, KeyInstallationError
 from fsp_trio.keylog import parse_key_log
 from fsp_trio.revisions import REVISIONS
 from fsp_trio.session import FSPSession
@@ -201,3 +202,23 @@ async def test_key_log(
     assert (first.ultid_a, first.ultid_b) == ultids
     assert (second.ultid_a, second.ultid_b) == ultids[::-1]
     assert (first.first_sn_a, first.first_sn_b) == (second.first_sn_b, second.first_sn_a)
+
+
+@pytest.mark.parametrize("mode", ["aead", "mac"])
+@pytest.mark.parametrize("reason", [0, 5, 0xDFFFFFFF])
+async def test_the_reason_of_a_reset_arrives(
+    mode: Literal["aead", "mac"], reason: int, autojump_clock: MockClock
+) -> None:
+    """In jason-00 it stands where a MAC has its flag (A50)."""
+    async with session_pair(revision="jason-00") as (a, b):
+        for end in (a, b):
+            end.install_key(bytes(16), key_bits=128, mode=mode)
+        for sender, receiver in ((a, b), (b, a)):
+            async with sender.send_transaction() as transaction:
+                await transaction.send_all(b"under the key")
+            received = await receiver.receive_transaction()
+            assert [piece async for piece in received] == [b"under the key"]
+        a.reset(reason)
+        with pytest.raises(FSPBrokenError) as broken:
+            await b.receive_transaction()
+        assert broken.value.reason == reason

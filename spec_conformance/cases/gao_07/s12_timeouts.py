@@ -68,8 +68,8 @@ async def listener_stays(bench: Bench) -> None:
     """A connection can be made after five hours in which nobody came."""
     if not bench.target.virtual:
         raise Unsupported("five hours are too long for a run in real time")
-    peer = await bench.peer()
     await bench.sleep(5 * 3600.0)
+    peer = await bench.peer()
     await peer.challenge()
     peer.established = True
 

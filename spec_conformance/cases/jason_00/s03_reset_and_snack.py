@@ -17,6 +17,7 @@ from spec_conformance.cases.jason_00.s03_normal_header import fields, repeats, s
 from spec_conformance.expect import DATA, acknowledging, an, carrying
 from spec_conformance.peer import Peer
 from spec_conformance.verdict import Inconclusive, Lenient, Violation
+from spec_conformance.wire.jason import FLAG_HMAC
 from spec_conformance.wire.packet import FLAG_EOT, MASK, OUT_OF_BAND, Op, Packet, Snack, later
 
 REVISION: Final = "jason-00"
@@ -206,6 +207,18 @@ async def stray_resets(bench: Bench) -> None:
 
 
 case(REVISION, "3.10/any-reason-taken")(s04_malformed.any_reason)
+
+
+@case(REVISION, "3.10/any-reason-taken:mac", service="mac", needs=("mac",))
+async def any_reason_under_mac(bench: Bench) -> None:
+    """RESET under a MAC, whose flag stands in the first octet of the reason: the connection is over."""
+    for reason in (0, 4711, 2**32 - 1):
+        peer = await bench.peer()
+        await peer.reach_keyed()
+        await peer.send(Op.RESET, reason=reason | FLAG_HMAC << 24)  # A50
+        await peer.drain(bench.blink)
+        await peer.send(Op.PERSIST, b"too late", flags=FLAG_EOT | FLAG_HMAC)
+        await peer.quiet(but=an(Op.RESET), otherwise=f"a RESET with reason {reason} under a MAC was not obeyed")
 
 
 # 3.11

@@ -28,6 +28,33 @@ JASON: Final = [
         "keyring.begin(keyring.receiving, received.expected + 1, secret)",
         "1.4/key-from-eot-on",
     ),
+    _mutant("jason: major 1 is sent", JASON_CODEC + "head", "_MAJOR", "1", "3.3/major-zero-sent"),
+    _mutant(
+        "jason: any major", INCOMING + "_receive_one_untrusted", "if major:", "if False:", "3.3/major-not-zero-dropped"
+    ),
+    _mutant(
+        "jason: Sink Parameters of any size",
+        JASON_CODEC + "_decode_one",
+        "if len(content) != _SINK.size:",
+        "content = content[:44].ljust(44)\n        if False:",
+        "3.7/sink-parameters-wrong-size",
+    ),
+    _mutant(
+        "jason: no address",
+        "revision",
+        "names_prefix",
+        False,
+        "3.7/one-prefix-not-zero",
+    ),
+    _mutant("jason: any clock", "revision", "bounded_time_delta", False, "3.5/time-delta-out-of-range"),
+    _mutant(
+        "jason: a window that never changes",
+        OUTGOING + "_acknowledge_now",
+        "window = received.window",
+        "window = 2048",
+        "3.7/window-counts-free-blocks",
+    ),
+    _mutant("jason: RELEASE with EoT", "revision", "release_flags", 0x80, "8/data-after-release-lost"),
     _mutant(
         "jason: little-endian serials",
         JASON_CODEC + "_encode_stack",
