@@ -46,7 +46,8 @@ class OutgoingHalf:
         with self._guard:
             self._check()
             await trio.lowlevel.checkpoint_if_cancelled()
-            data = octets_of(data)  # the caller may change it once we have returned
+            if not isinstance(data, bytes):
+                data = octets_of(data)  # the caller may change it once we have returned
             size = len(data)
             position = size if session._send_alone(data) else 0
             waited = False
@@ -127,7 +128,8 @@ class IncomingHalf:
             while (data := self._take(limit)) is None:
                 await session._wait_arrival()
                 waited = True
-                self._check()
+                if session._closed or self.closed:
+                    self._check()
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return data
