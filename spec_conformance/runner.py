@@ -24,7 +24,7 @@ Opener: TypeAlias = Callable[[Case, int], AbstractAsyncContextManager[Target]]
 
 LIMIT: Final = 120.0
 """Seconds after which a case over sockets is given up."""
-SLOW_LIMIT: Final = 900.0
+SLOW_LIMIT: Final = 1800.0
 """The same for a case that waits for time-outs."""
 VIRTUAL_LIMIT: Final = 200_000.0
 """Virtual seconds: more than two days."""

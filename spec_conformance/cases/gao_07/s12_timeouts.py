@@ -74,7 +74,7 @@ async def listener_stays(bench: Bench) -> None:
     peer.established = True
 
 
-@case(REVISION, "12.1/half-open-connections-recycled", slow=True)
+@case(REVISION, "12.1/half-open-connections-recycled", slow=True, alone=True)
 async def half_open(bench: Bench) -> None:
     """Requests until they are refused, none confirmed: 70 seconds later a new one is accepted."""
     for _ in range(400):
