@@ -332,7 +332,10 @@ class Follower:
         for candidate in candidates:
             tried.append(candidate)
             if candidate.protection is not None:
-                body = candidate.protection.open(payload, out_of_band)
+                try:
+                    body = candidate.protection.open(payload, out_of_band)
+                except MalformedPacket:
+                    continue  # its protection cannot be told from what else is in it
                 if body is not None:
                     return candidate, body, tried
         return None, b"", tried

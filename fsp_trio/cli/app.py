@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Reporter().error(message)
         return code
     return Exit.OK
+
+
+class Seconds(click.FloatRange):
+    """Finite, which the range alone does not ask for."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
@@ -86,7 +97,7 @@ _COMMON_OPTIONS = [
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Seconds(0, min_open=True),
         default=60.0,
         show_default=True,
         help="Seconds to wait for an answer.",
@@ -200,7 +211,7 @@ def echo(common: Common, reporter: Reporter) -> None:
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=1.0,
     show_default=True,
     help="Seconds from one to the next.",

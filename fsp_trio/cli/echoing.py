@@ -42,11 +42,10 @@ async def _serve(session: FSPSession, common: Common, reporter: Reporter) -> Non
             began = trio.current_time()
             octets = await _give_back(session, common)
             seconds = trio.current_time() - began
-    except (CommandError, FSPError, trio.TooSlowError) as error:
-        reporter.error(f"{peer}: {explain(error)[0]}")
-    else:
         reporter.info(f"{peer}: done")
         reporter.summary(Summary.of(session, octets=octets, seconds=seconds, files=[]))
+    except (CommandError, FSPError, trio.TooSlowError, OSError) as error:  # OSError: nobody reads stdout any more
+        reporter.error(f"{peer}: {explain(error)[0]}")
 
 
 async def _give_back(session: FSPSession, common: Common) -> int:

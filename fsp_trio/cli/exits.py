@@ -31,7 +31,7 @@ EXIT_CODES: Final = """\
 \b
 Exit codes:
   0    everything was done
-  1    a file was refused or is damaged, the session broke, or a capture is broken
+  1    a file was refused or is damaged, the session broke, a capture is broken, or the port cannot be opened
   2    wrong usage
   3    the peer cannot be reached, or did not answer in time
   4    no usable key, or the peer has another one

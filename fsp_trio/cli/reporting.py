@@ -24,9 +24,15 @@ PLAIN_INTERVAL: Final = 2.0
 """Seconds between lines about the same transfer."""
 
 
+def _writable(file: IO[str], text: str) -> str:
+    """The text with escapes for what the file's encoding does not have."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _write_line(file: IO[str], line: str) -> None:
     # in one piece, since the other end may be writing to the same terminal
-    file.write(line + "\n")
+    file.write(_writable(file, line) + "\n")
     file.flush()
 
 
@@ -50,7 +56,7 @@ class Reporter:
 
     def info(self, text: str) -> None:
         if self._progress is not None:
-            self._console.print(printable(text), soft_wrap=True)
+            self._console.print(_writable(self._console.file, printable(text)), soft_wrap=True)
         else:
             _write_line(self._console.file, printable(text))
 
@@ -62,7 +68,7 @@ class Reporter:
 
     def _complain(self, line: str) -> None:
         if self._progress is not None and self._err.isatty():  # the same terminal, where the bar moves out of the way
-            self._progress.console.print(printable(line), soft_wrap=True)
+            self._progress.console.print(_writable(self._console.file, printable(line)), soft_wrap=True)
         else:
             _write_line(self._err, printable(line))
 
@@ -76,7 +82,7 @@ class Reporter:
     def transfer(self, label: str, size: int) -> Iterator[Advance]:
         """A transfer in progress; call what this gives with the number of octets as they come or go."""
         if self._console.is_terminal:
-            with self._bar(printable(label), size) as advance:
+            with self._bar(_writable(self._console.file, printable(label)), size) as advance:
                 yield advance
         else:
             yield self._lines(label, size)

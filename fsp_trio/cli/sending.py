@@ -56,7 +56,7 @@ async def send_files(paths: Sequence[Path], host: str, port: int, common: Common
 async def send_file(session: FSPSession, path: Path, reporter: Reporter, timeout: float) -> FileResult:  # noqa: ASYNC109
     """Send one file; what kept the receiver from storing it is in the result."""
     try:
-        file = path.open("rb", buffering=0)
+        file = _open(path)
     except OSError as error:
         return FileResult(path.name, 0, error=f"cannot be read: {error.strerror}")
     with file:
@@ -80,7 +80,17 @@ async def send_file(session: FSPSession, path: Path, reporter: Reporter, timeout
                 if patience.cancelled_caught:
                     raise CommandError("the receiver does not say what became of the file", Exit.UNREACHABLE)
                 content.stop()
-    return content.result(path.name, verdict)
+        more = await trio.to_thread.run_sync(content.has_more)
+    result = content.result(path.name, verdict)
+    if more and not result.error:
+        reporter.warn(f"{path.name}: has grown since, or told a wrong size; its first {size} octets were sent")
+    return result
+
+
+def _open(path: Path) -> BinaryIO:
+    """Without waiting for the other end of what is no regular file."""
+    waits_for_nobody = getattr(os, "O_NONBLOCK", 0)
+    return open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | waits_for_nobody))
 
 
 async def _verdict(session: FSPSession) -> Verdict:
@@ -125,6 +135,10 @@ class _Content:
         chunk = self._file.read(min(CHUNK, self._left)) or b""
         self._hash.update(chunk)
         return chunk
+
+    def has_more(self) -> bool:
+        """The file goes on behind what was sent."""
+        return bool(self._file.read(1))
 
     def result(self, name: str, verdict: Verdict) -> FileResult:
         digest = self._hash.digest()

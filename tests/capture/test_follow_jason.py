@@ -42,3 +42,24 @@ def test_a_connection_from_its_first_packet_to_its_last(mode: str) -> None:
     assert said(told, of(pair, Side.CLIENT)) == DATA
     assert said(told, of(pair, Side.SERVER)) == b"welcome" + ANSWER
     assert [packet.opcode for packet in told].count("RELEASE") >= 2
+
+
+def test_a_damaged_stack_of_headers_ends_nothing() -> None:
+    """The place of the nonce's serial cannot be found in such a packet: it is told as damaged, and the rest is read."""
+    pair = Pair.connecting(revision=JASON_00, settings=Settings(timers=Timers.responsive()))
+    pair.run_until(lambda: pair.has_server and pair.server.is_established)
+    for end in (pair.client, pair.server):
+        end.install_key(KEY)
+    logged = [replace(entry(pair, KEY, mode="gcm"), revision="jason-00")]
+    transfer(pair, Side.CLIENT, DATA)
+    transfer(pair, Side.SERVER, ANSWER)
+    packets = recorded(pair)
+    sound = follow(packets, logged)
+    number = next(place for place, packet in enumerate(sound) if packet.out_of_band and packet.mode == "gcm")
+    damaged = bytearray(packets[number].payload)
+    damaged[8 + 20 : 8 + 22] = (28).to_bytes(2, "big")  # the stack ends in the middle of a signature
+    packets[number] = replace(packets[number], payload=bytes(damaged))
+    told = follow(packets, logged)
+    assert len(told) == len(packets)
+    assert told[number].icc_ok is not True
+    assert sum(packet.icc_ok is True for packet in told) == sum(packet.icc_ok is True for packet in sound) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from functools import partial
 
 import pytest
@@ -83,4 +85,23 @@ async def test_echo_of_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
         port = await start_echo(nursery, Paper(), None)
         with pytest.raises(ProtocolViolation, match="something else"):
             await ping(LOOPBACK, port, common(None), Paper(), count=1, interval=0, size=14)
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_reads_what_the_server_says() -> None:
+    """Its stdout is a pipe that was closed: that is told once for each session, and ends nothing."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            if "done" in text:
+                raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+            return super().write(text)
+
+    server, client = Paper(), Paper()
+    server._out = server._console.file = Closed()
+    async with trio.open_nursery() as nursery:
+        port = await start_echo(nursery, server, KEY)
+        for _ in range(2):
+            await ping(LOOPBACK, port, common(KEY), client, count=1, interval=0.0, size=10)
+        await until(server, "Broken pipe")
         nursery.cancel_scope.cancel()

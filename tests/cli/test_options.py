@@ -63,7 +63,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["echo"], Exit.KEY),
         (["ping", "--psk", "/nonexistent", "host"], Exit.KEY),
         (["ping", "--psk", "/dev/null", "--insecure", "host"], Exit.USAGE),
+        (["ping", "--insecure", "--timeout", "nan", "host"], Exit.USAGE),
+        (["ping", "--insecure", "--interval", "inf", "host"], Exit.USAGE),
         (["ping", "--insecure", "--timeout", "0.2", "127.0.0.1:9"], Exit.UNREACHABLE),
+        (["ping", "--insecure", "a..b"], Exit.UNREACHABLE),
+        (["ping", "--insecure", "--bind", "a..b", "127.0.0.1:9"], Exit.FAILED),
         (["ping", "--insecure", "--bind", "192.0.2.77", "127.0.0.1:9"], Exit.FAILED),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -146,13 +147,10 @@ async def test_no_file_without_the_same_key(
 @pytest.mark.realnet
 async def test_what_is_no_file_is_not_sent(tmp_path: Path) -> None:
     paths = make_files(tmp_path / "in", good=b"good")
-    os.mkfifo(tmp_path / "in" / "pipe")
-    pipe = os.open(tmp_path / "in" / "pipe", os.O_RDWR)  # else opening it would block
-    try:
-        trip = Trip(tmp_path)
+    os.mkfifo(tmp_path / "in" / "pipe")  # nobody has its other end
+    trip = Trip(tmp_path)
+    with trio.fail_after(20):
         summary = await trip.send([tmp_path / "in" / "pipe", tmp_path / "in" / "gone", *paths])
-    finally:
-        os.close(pipe)
     assert [result.error for result in summary.files] == [
         "not a regular file",
         "cannot be read: No such file or directory",
@@ -455,3 +453,38 @@ async def test_file_that_shrinks_while_it_is_sent(tmp_path: Path) -> None:
     error, raised = await ask(tmp_path, script)
     assert raised is None
     assert error == "became shorter while it was read"
+
+
+@pytest.mark.realnet
+async def test_file_that_grows_while_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had in the beginning is sent, and the user is told."""
+    (path,) = make_files(tmp_path / "in", growing=b"at first")
+
+    async def grow(*arguments: object) -> Verdict:
+        with path.open("ab") as file:
+            file.write(b", and then more")
+        return await verdict(*arguments)  # type: ignore[arg-type]
+
+    verdict = sending._verdict
+    monkeypatch.setattr(sending, "_verdict", grow)
+    trip = Trip(tmp_path)
+    summary = await trip.send([path])
+    assert [result.error for result in summary.files] == [""]
+    assert (trip.out / "growing").read_bytes() == b"at first"
+    assert any("growing: has grown since" in line for line in trip.sender.err)
+
+
+@pytest.mark.realnet
+async def test_a_name_that_the_terminal_does_not_have(tmp_path: Path) -> None:
+    """It is told with escapes, and the receiver lives on."""
+    name = "ü漢.txt"
+    trip = Trip(tmp_path)
+    plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    trip.receiver._out = plain
+    trip.receiver._console.file = plain
+    paths = make_files(tmp_path / "in", **{name: b"content"})
+    summary = await trip.send(paths)
+    assert [result.error for result in summary.files] == [""]
+    assert trip.receiver_error is None
+    assert (trip.out / name).read_bytes() == b"content"
+    assert b"\\xfc\\u6f22.txt" in plain.buffer.getvalue()
