@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import trio
-import trio.testing
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +25,7 @@ from spec_conformance.catalogue import KINDS, LEVELS, REVISIONS, load
 from spec_conformance.coverage import as_json, coverage
 from spec_conformance.evidence import write_evidence
 from spec_conformance.expected import BadExpectations, Expectations, written
+from spec_conformance.play import CannotListen, Interrupted, Order, play, resolved, until_interrupted
 from spec_conformance.profile import BadProfile, Profile
 from spec_conformance.proxy import Impairments, Proxy, Rebinding
 from spec_conformance.report.html import html
@@ -34,24 +35,25 @@ from spec_conformance.report.matrix import matrix_html, matrix_text
 from spec_conformance.report.model import BadReport, Report, report_case
 from spec_conformance.report.tap import tap
 from spec_conformance.report.tree import show
-from spec_conformance.runner import CaseResult, Run
+from spec_conformance.runner import CaseResult
 from spec_conformance.selection import NothingSelected, Selection
-from spec_conformance.targets.base import Target
-from spec_conformance.targets.sockets import SocketTarget, TargetLost, free_port, started
+from spec_conformance.targets.sockets import TargetLost, free_port
 from spec_conformance.verdict import Verdict
 
 FAILED: Final = 1
 USAGE: Final = 2
 LOST: Final = 3
+INTERRUPTED: Final = 130
 LISTEN_PORT: Final = 18003
 FORMS: Final = {"json": Report.to_json, "junit": junit, "tap": tap, "markdown": markdown, "html": html}
 EXIT_CODES: Final = """\
 \b
 Exit codes:
-  0  everything ended as expected
-  1  something did not
-  2  wrong usage
-  3  the target cannot be reached, or was lost
+  0    everything ended as expected
+  1    something did not
+  2    wrong usage
+  3    the target cannot be reached, or was lost
+  130  interrupted
 """
 
 
@@ -70,25 +72,6 @@ class TargetGone(click.ClickException):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 def main() -> None:
     """Test implementations of the Flexible Session Protocol, section by section of its drafts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a run was asked to do."""
-
-    profile: Profile
-    profile_file: Path | None
-    role: str
-    address: tuple[str, int] | None
-    given: bool
-    """The address was not chosen by the suite."""
-    command: str | None
-    fresh: bool
-    local: IPv4Network | None
-    inside: bool
-    seed: int
-    timeout_scale: float
-    jobs: int
 
 
 @main.command()
@@ -158,6 +141,7 @@ def run(**options: Any) -> None:
     if options["list_only"]:
         _list(chosen)
         return
+    _check_places(options)
     began = time.monotonic()
     results = _run(order, chosen)
     report = _report(order, results, expectations, time.monotonic() - began)
@@ -187,7 +171,9 @@ def _order(options: dict[str, Any]) -> Order:
         local = IPv4Network(options["local"]) if options["local"] else None
     except ValueError as error:
         raise UsageProblem(f"--local: {error}") from None
-    role = options["role"] or ("initiator" if options["listen"] else "responder")
+    role = options["role"] or ("both" if options["inside"] else "initiator" if options["listen"] else "responder")
+    if options["command"]:
+        _check_command(options["command"])
     if not options["inside"] and (role == "initiator") != bool(options["listen"]):
         raise UsageProblem("--listen is how initiators are tested, and only they are")
     profile = Profile()
@@ -225,13 +211,37 @@ def _order(options: dict[str, Any]) -> Order:
     )
 
 
+def _check_command(command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageProblem(f"--exec: {error}") from None
+    if not words:
+        raise UsageProblem("--exec: there is no command in it")
+
+
+def _check_places(options: dict[str, Any]) -> None:
+    """What shall be written can be: this is known before a long run, and not after it."""
+    for option in (*(f"{form}_file" for form in FORMS), "write_expected"):
+        path: Path | None = options[option]
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise UsageProblem(f"{path}: cannot be written")
+    if options["evidence"] is not None:
+        try:
+            options["evidence"].mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageProblem(f"{options['evidence']}: {error.strerror}") from None
+
+
 def _address(text: str, default_host: str | None) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host and default_host is not None:
         host = default_host
     if not host and not port.isdigit():
         host, port = text, str(LISTEN_PORT)
-    if not host or ":" in host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not host or ":" in host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
         raise UsageProblem(f"{text!r} is not HOST:PORT")
     return host, int(port)
 
@@ -252,59 +262,22 @@ def _run(order: Order, cases: Sequence[Case]) -> list[CaseResult]:
         if console.is_terminal:
             console.print(f"{len(found)} of {len(cases)}  {result.case.id}", end="\r", overflow="crop", no_wrap=True)
 
-    async def go() -> None:
-        async with AsyncExitStack() as stack:
-            await _Opener.play(order, stack, cases, tell)
-
-    try:
-        if order.inside:
-            trio.run(go, clock=trio.testing.MockClock(autojump_threshold=0))
-        else:
-            trio.run(go)
-    except* TargetLost as lost:
-        raise TargetGone(str(lost.exceptions[0])) from None
+    with _one_line():
+        play(order, cases, tell)
     return [found[case.id] for case in cases]
 
 
-class _Opener:
-    """Opens the target for a case: anew in the same process, or the one that all share."""
-
-    @classmethod
-    async def play(cls, order: Order, stack: AsyncExitStack, cases: Sequence[Case], tell: Any) -> None:
-        if order.inside:
-            from spec_conformance.targets.library import library_target
-
-            run = Run(
-                lambda case, seed: library_target(order.profile, role=case.role, seed=seed),
-                order.seed,
-                order.timeout_scale,
-            )
-            await run.several(cases, tell)
-            return
-        assert order.address is not None
-        host = await trio.socket.getaddrinfo(*order.address, family=trio.socket.AF_INET)
-        address = str(host[0][4][0]), order.address[1]
-        target = SocketTarget(order.profile, address, order.role, local=order.local)
-        stack.callback(target.close)
-
-        @asynccontextmanager
-        async def running(service: str) -> AsyncGenerator[None]:
-            async with AsyncExitStack() as inner:
-                if order.command is not None:
-                    await inner.enter_async_context(started(order.command, address[1], service))
-                if order.role == "responder":
-                    await target.check(service, timeout_scale=order.timeout_scale)
-                yield
-
-        @asynccontextmanager
-        async def opened(case: Case, seed: int) -> AsyncGenerator[Target]:
-            able = case.service in order.profile.services and order.profile.capabilities.issuperset(case.needs)
-            async with running(case.service) if order.fresh and able else nullcontext():
-                yield target
-
-        if not order.fresh:
-            await stack.enter_async_context(running("echo"))
-        await Run(opened, order.seed, order.timeout_scale).several(cases, tell, at_once=order.jobs)
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What ends a run early is told in one line, with its exit code."""
+    try:
+        yield
+    except TargetLost as lost:
+        raise TargetGone(str(lost)) from None
+    except CannotListen as error:
+        raise UsageProblem(str(error)) from None
+    except Interrupted:
+        sys.exit(INTERRUPTED)
 
 
 def _report(order: Order, results: Sequence[CaseResult], expectations: Expectations, seconds: float) -> Report:
@@ -324,7 +297,7 @@ def _command(order: Order) -> str:
     """The command that runs a case of this run again."""
     words = ["fsp-conformance", "run"]
     if order.inside:
-        words += ["--self", "--role", order.role]
+        words += ["--self"]
     elif order.command is not None:
         words += ["--exec", order.command, *(["--fresh"] if order.fresh else [])]
     if order.local is not None:
@@ -354,13 +327,12 @@ def target_command(address: str, connect: bool, revision: str) -> None:
     from spec_conformance.targets import library
 
     place = _address(address, "127.0.0.1")
-    profile = library.profile(revision)
-    try:
-        trio.run(library.connect_over_udp if connect else _serve, place, profile)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        raise UsageProblem(f"{address}: {error.strerror}") from None
+    work = _serve if not connect else library.connect_over_udp
+    with _one_line():
+        try:
+            until_interrupted(lambda: work(place, library.profile(revision)))
+        except OSError as error:
+            raise UsageProblem(f"{address}: {error.strerror}") from None
 
 
 async def _serve(place: tuple[str, int], profile: Profile) -> None:
@@ -435,8 +407,8 @@ def proxy_command(server: str, local: str, **options: Any) -> None:
         impaired = Impairments(blackholes=options["blackhole"], **{name: options[name] for name in names})
     except ValueError as error:
         raise UsageProblem(str(error)) from None
-    proxy = Proxy(
-        _address(server, None),
+    make = partial(
+        Proxy,
         towards_server=impaired if options["direction"] != "down" else Impairments(),
         towards_client=impaired if options["direction"] != "up" else Impairments(),
         rebinding=Rebinding(
@@ -446,21 +418,31 @@ def proxy_command(server: str, local: str, **options: Any) -> None:
         ),
         seed=options["seed"],
     )
-    try:
-        trio.run(_serve_proxy, proxy, _address(local, "127.0.0.1"))
-    except OSError as error:
-        raise UsageProblem(f"{local}: {error.strerror}") from None
+    ends = _address(server, None), _address(local, "127.0.0.1")
+    with _one_line():
+        try:
+            until_interrupted(lambda: _serve_proxy(make, *ends))
+        except Interrupted:
+            pass  # how it is meant to end
+        except OSError as error:
+            raise UsageProblem(f"{local}: {error.strerror}") from None
 
 
-async def _serve_proxy(proxy: Proxy, local: tuple[str, int]) -> None:
-    """Until SIGINT or SIGTERM."""
+async def _serve_proxy(
+    make: Callable[[tuple[str, int]], Proxy], server: tuple[str, int], local: tuple[str, int]
+) -> None:
+    """Until cancelled."""
+    proxy = make(await resolved(*server))
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            host, port = await nursery.start(proxy.run, local)
-            click.echo(f"listening at {host}:{port}")
-            async for _ in signals:
-                break
-        nursery.cancel_scope.cancel()
+        host, port = await nursery.start(proxy.run, await resolved(*local))
+        click.echo(f"listening at {host}:{port}")
+        try:
+            await trio.sleep_forever()
+        finally:
+            _tell_tally(proxy)
+
+
+def _tell_tally(proxy: Proxy) -> None:
     for name, direction in (("towards the server", proxy.up), ("towards the client", proxy.down)):
         tally = ", ".join(f"{number} {word}" for word, number in asdict(direction.tally).items() if number)
         click.echo(f"{name}: {tally or 'nothing'}")

@@ -46,9 +46,11 @@ class Expectations:
             raise BadExpectations(f"{path}: {error}") from None
         cases = set(known_cases)
         found: dict[str, Expectation] = {}
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise BadExpectations(f"{path}: [[expected]] is a list of tables")
         for entry in entries:
             case_id = entry.get("id", "")
-            if case_id not in cases:
+            if not isinstance(case_id, str) or case_id not in cases:
                 raise BadExpectations(f"{path}: no case is called {case_id!r}")
             if case_id in found:
                 raise BadExpectations(f"{path}: {case_id} is expected twice")

@@ -80,6 +80,10 @@ class Profile:
         port = 1 if profile.answers_to is None else profile.answers_to
         if not isinstance(port, int) or not 0 < port < 65_536:
             raise BadProfile(f"{where}: answers_to is a port")
+        if not isinstance(profile.services, dict):
+            raise BadProfile(f"{where}: services is a table")
+        if profile.key_bits not in (128, 192, 256):
+            raise BadProfile(f"{where}: key_bits is 128, 192 or 256")
         if strange := sorted(profile.capabilities - CAPABILITIES):
             raise BadProfile(f"{where}: unknown capabilities: {', '.join(strange)}")
         if strange := sorted(set(profile.services) - set(SERVICES)):

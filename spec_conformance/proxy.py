@@ -167,6 +167,9 @@ class Proxy:
         """Listen at `local` until cancelled; started, it gives the address that it has."""
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as front:
             await front.bind(local)
+            for address in self._rebinding.addresses:  # now, and not when the first client comes
+                with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as probe:
+                    await probe.bind((address, 0))
             self._began = trio.current_time()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_when_due)

@@ -24,7 +24,8 @@ class Selection:
     """Numbers: a section with everything below it."""
     levels: Sequence[str] = ()
     kinds: Sequence[str] = ()
-    role: str = "responder"
+    role: str = "both"
+    """Of the target: "responder", "initiator", or "both"."""
     slow: bool = True
     """Also cases that wait for seconds."""
     quick: bool = False
@@ -44,7 +45,7 @@ class Selection:
     def _fits(self, case: Case) -> bool:
         named = any(fnmatch.fnmatchcase(case.id, pattern) for pattern in self.patterns)
         return (
-            case.role == self.role
+            self.role in (case.role, "both")
             and (named or not self.patterns)
             and not any(fnmatch.fnmatchcase(case.id, pattern) for pattern in self.exclude)
             and (not self.sections or any(_within(case.section, section) for section in self.sections))

@@ -68,11 +68,14 @@ class SocketTarget:
         if self._listening is not None:
             self._listening.close()
 
+    async def listen(self) -> None:
+        """Be there for clients, before the first `await_client`.  OSError if the port cannot be had."""
+        self._listening = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        await self._listening.bind(self.address)
+
     async def await_client(self) -> Link:
         """The port is shared by all cases, one after the other, so that no client finds it closed in between."""
-        if self._listening is None:
-            self._listening = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
-            await self._listening.bind(self.address)
+        assert self._listening is not None
         return UDPLink(self._listening, shared=True, answers_to=self.profile.answers_to)
 
     def unix_microseconds(self) -> int:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +75,12 @@ def test_sections_are_not_prefixes() -> None:
         (["run", "--self", "--exec", "true"], "give one of"),
         (["run", "127.0.0.1:1", "--fresh"], "--fresh is about the program"),
         (["run", "127.0.0.1:1", "--local", "nowhere"], "--local: "),
+        (["run", "--exec", "'x"], "--exec: "),
+        (["run", "--exec", " "], "--exec: "),
+        (["run", "127.0.0.1:\N{SUPERSCRIPT TWO}"], "is not HOST:PORT"),
+        (["run", "--self", "--evidence", "/proc/x"], "/proc/x"),
+        (["run", "127.0.0.1:1", "--json", "/nowhere/report"], "cannot be written"),
+        (["proxy", "127.0.0.1:1", "--listen", "127.0.0.1:45671", "--rebind-address", "192.0.2.1"], "assign"),
         (["run", "127.0.0.1:0"], "is not HOST:PORT"),
         (["run", "127.0.0.1:70000"], "is not HOST:PORT"),
         (["run", "127.0.0.1:1", "--role", "initiator"], "--listen is how initiators are tested"),
@@ -97,6 +108,56 @@ def test_nobody_there_is_code_3() -> None:
     assert result.exit_code == 3, result.output
     result = invoke("run", "--exec", "/nowhere/program", "--select", ONE)
     assert result.exit_code == 3, result.output
+
+
+@pytest.mark.realnet
+@pytest.mark.parametrize("command", [("run",), ("target",), ("proxy",), ("proxy", "127.0.0.1:1", "--listen")])
+def test_a_host_that_is_no_name_is_one_line(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "a..b:1")
+    assert result.exit_code in (2, 3), result.output
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.realnet
+@pytest.mark.parametrize("command", [("run", "--listen"), ("target",), ("proxy", "127.0.0.1:1", "--listen")])
+def test_a_port_that_is_taken_is_told_at_once(command: tuple[str, ...]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        result = invoke(*command, f"127.0.0.1:{sock.getsockname()[1]}")
+    assert result.exit_code == 2, result.output
+    assert "in use" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.realnet
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_run_and_what_it_has_started(number: signal.Signals, tmp_path: Path) -> None:
+    """One exit code, no traceback, and the target is gone."""
+    told = tmp_path / "pid"
+    script = tmp_path / "target.sh"
+    script.write_text(f'echo $$ > {told}; exec {sys.executable} -m spec_conformance target "127.0.0.1:$1"\n')
+    arguments = ["run", "--exec", f"sh {script} {{port}}", "--select", "12.1/challenging-ends-after-sixty", "--slow"]
+    arguments = [sys.executable, "-m", "spec_conformance", *arguments]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        deadline = time.monotonic() + 20
+        while not (told.exists() and told.read_text().strip()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert errors == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+
+
+@pytest.mark.parametrize("text", ["expected = 5", 'expected = ["a"]', "[[expected]]\nid = [1]"])
+def test_expectations_that_are_none(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "expected.toml"
+    file.write_text(text)
+    result = invoke("run", "--self", "--select", ONE, "--expected", str(file))
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
 
 
 def test_expected_failures(tmp_path: Path) -> None:
@@ -137,6 +198,8 @@ def test_matrix(tmp_path: Path) -> None:
         ({"revision": "gao-08"}, "unknown revision"),
         ({"key": "no hex"}, "profile"),
         ({"colour": "red"}, "unknown entries: colour"),
+        ({"services": 5}, "services is a table"),
+        ({"key_bits": "x"}, "key_bits is"),
         ({"wire": "gao-06"}, "gao-07 is not written as 'gao-06'"),
         ({"wire": "reference-2020", "revision": "jason-00"}, "jason-00 is not written as"),
         ({"answers_to": 0}, "answers_to is a port"),
