@@ -5,10 +5,11 @@ Whatever a peer or a file system named goes through `printable`, and rich is tol
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Final, Protocol
 
 import trio
@@ -50,6 +51,10 @@ class Reporter:
         self._as_json = as_json
         self._out = out or sys.stdout
         self._err = err or sys.stderr
+        for file in (self._out, self._err):
+            # beside what goes through _writable: a bar puts a sign of its own in place of what it has no room for
+            if isinstance(file, io.TextIOWrapper) and file.errors != "backslashreplace":
+                file.reconfigure(errors="backslashreplace")
         self._console = Console(file=self._err if as_json else self._out, highlight=False, markup=False, emoji=False)
         self._progress: Progress | None = None
         self._transfers = 0
@@ -67,10 +72,11 @@ class Reporter:
         self._complain(f"fsp-trio: {text}")
 
     def _complain(self, line: str) -> None:
-        if self._progress is not None and self._err.isatty():  # the same terminal, where the bar moves out of the way
-            self._progress.console.print(_writable(self._console.file, printable(line)), soft_wrap=True)
-        else:
-            _write_line(self._err, printable(line))
+        with suppress(OSError):  # nobody reads stderr any more: there is nobody left to tell
+            if self._progress is not None and self._err.isatty():  # the terminal where the bar moves out of the way
+                self._progress.console.print(_writable(self._console.file, printable(line)), soft_wrap=True)
+            else:
+                _write_line(self._err, printable(line))
 
     def summary(self, summary: Summary) -> None:
         for line in summary.lines():

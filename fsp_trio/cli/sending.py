@@ -64,6 +64,11 @@ async def send_file(session: FSPSession, path: Path, reporter: Reporter, timeout
         if not stat.S_ISREG(status.st_mode):
             return FileResult(path.name, 0, error="not a regular file")
         size = status.st_size
+        try:
+            if not size and await trio.to_thread.run_sync(_has_octets, file):
+                return FileResult(path.name, 0, error="has octets, though its size is told as 0")
+        except OSError as error:
+            return FileResult(path.name, 0, error=f"cannot be read: {error.strerror}")
         await send_message(session, Header(path.name, size, stat.S_IMODE(status.st_mode)).encode())
         with trio.fail_after(timeout):
             verdict = await _verdict(session)
@@ -80,10 +85,10 @@ async def send_file(session: FSPSession, path: Path, reporter: Reporter, timeout
                 if patience.cancelled_caught:
                     raise CommandError("the receiver does not say what became of the file", Exit.UNREACHABLE)
                 content.stop()
-        more = await trio.to_thread.run_sync(content.has_more)
+        changed = await trio.to_thread.run_sync(content.has_changed)
     result = content.result(path.name, verdict)
-    if more and not result.error:
-        reporter.warn(f"{path.name}: has grown since, or told a wrong size; its first {size} octets were sent")
+    if changed and not result.error:
+        reporter.warn(f"{path.name}: its size has changed, or was told wrong; its first {size} octets were sent")
     return result
 
 
@@ -95,6 +100,10 @@ def _open(path: Path) -> BinaryIO:
 
 async def _verdict(session: FSPSession) -> Verdict:
     return Verdict.decode_untrusted(await expect_message(session, Verdict.LARGEST))
+
+
+def _has_octets(file: BinaryIO) -> bool:
+    return bool(file.read(1))
 
 
 class _Content:
@@ -136,9 +145,9 @@ class _Content:
         self._hash.update(chunk)
         return chunk
 
-    def has_more(self) -> bool:
-        """The file goes on behind what was sent."""
-        return bool(self._file.read(1))
+    def has_changed(self) -> bool:
+        """The file has another size by now, or goes on behind what was sent."""
+        return os.fstat(self._file.fileno()).st_size != self._size or _has_octets(self._file)
 
     def result(self, name: str, verdict: Verdict) -> FileResult:
         digest = self._hash.digest()

@@ -9,10 +9,12 @@ import pytest
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
 from fsp_trio.revisions import JASON_00
+from fsp_trio.wire.packets import Op
 from tests.core.pair import Pair, Side
 from tests.core.talk import drain, transfer
 
 from .following import HANDSHAKE, entry, follow, modes, of, said
+from .test_follow import keyed
 from .writing import recorded
 
 KEY = bytes(range(32))
@@ -63,3 +65,16 @@ def test_a_damaged_stack_of_headers_ends_nothing() -> None:
     assert len(told) == len(packets)
     assert told[number].icc_ok is not True
     assert sum(packet.icc_ok is True for packet in told) == sum(packet.icc_ok is True for packet in sound) - 1
+
+
+def test_a_key_log_of_another_revision_ends_nothing() -> None:
+    """Ciphertext of gao-07 stands where jason-00 has the length of its stack of headers, and may have any value."""
+    captured, logged = keyed()
+    packets = list(captured)
+    number = next(place for place, packet in enumerate(packets) if packet.payload[8] not in (1, 2, 3))
+    ends, rest = packets[number].payload[:28], packets[number].payload[32:]
+    looks_like = ends + bytes([0, 28, 0, Op.KEEP_ALIVE.value]) + rest
+    packets[number] = replace(packets[number], payload=looks_like)
+    told = follow(packets, [replace(logged, revision="jason-00")])
+    assert len(told) == len(packets)
+    assert told[number].icc_ok is not True

@@ -14,13 +14,14 @@ from fsp_trio.cli import echoing
 from fsp_trio.cli.connection import opened
 from fsp_trio.cli.echoing import echo, ping
 from fsp_trio.cli.protocol import ProtocolViolation, expect_message, send_message
+from fsp_trio.cli.reporting import Reporter
 from fsp_trio.keying import KeyAgreementError
 from tests.cli.tools import KEY, LOOPBACK, Paper, common
 
 pytestmark = pytest.mark.realnet
 
 
-async def start_echo(nursery: trio.Nursery, paper: Paper, key: bytes | None) -> int:
+async def start_echo(nursery: trio.Nursery, paper: Reporter, key: bytes | None) -> int:
     listener: FSPListener = await nursery.start(partial(echo, common(key), paper))
     port = listener.endpoint.local_address[1]  # type: ignore[index]
     assert isinstance(port, int)
@@ -88,15 +89,17 @@ async def test_echo_of_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
         nursery.cancel_scope.cancel()
 
 
+class Closed(io.StringIO):
+    """A pipe whose reader left after the first line."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return super().write(text)
+
+
 async def test_nobody_reads_what_the_server_says() -> None:
     """Its stdout is a pipe that was closed: that is told once for each session, and ends nothing."""
-
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            if "done" in text:
-                raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-            return super().write(text)
-
     server, client = Paper(), Paper()
     server._out = server._console.file = Closed()
     async with trio.open_nursery() as nursery:
@@ -105,3 +108,15 @@ async def test_nobody_reads_what_the_server_says() -> None:
             await ping(LOOPBACK, port, common(KEY), client, count=1, interval=0.0, size=10)
         await until(server, "Broken pipe")
         nursery.cancel_scope.cancel()
+
+
+async def test_nobody_reads_anything_that_the_server_says() -> None:
+    """Its stderr goes into the same pipe: then there is nobody to tell, and it still ends nothing."""
+    paper = Closed()
+    server, client = Reporter(out=paper, err=paper), Paper()
+    async with trio.open_nursery() as nursery:
+        port = await start_echo(nursery, server, KEY)
+        for _ in range(2):
+            await ping(LOOPBACK, port, common(KEY), client, count=1, interval=0.0, size=10)
+        nursery.cancel_scope.cancel()
+    assert len(client.out) == 4

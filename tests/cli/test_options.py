@@ -57,6 +57,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["receive", "--insecure"], Exit.USAGE),
         (["receive", "--insecure", "--out", "/nonexistent"], Exit.USAGE),
         (["ping", "--insecure", "--port", "x", "host"], Exit.USAGE),
+        (["ping", "--insecure", "--port", "99999", "host"], Exit.USAGE),
+        (["ping", "--insecure", "host:99999"], Exit.USAGE),
         (["ping", "--insecure", "[::1]:5"], Exit.USAGE),
         (["ping", "--timers", "hasty", "host"], Exit.USAGE),
         (["ping", "host"], Exit.KEY),

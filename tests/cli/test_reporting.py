@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from fsp_trio.cli.reporting import Reporter
 from fsp_trio.cli.statistics import (
     MOST_STATES,
     FileResult,
@@ -107,3 +109,40 @@ async def test_bars_on_a_terminal() -> None:
     assert "meanwhile" in text
     assert "fsp-trio: trouble" in text
     assert text.endswith("afterwards\nfsp-trio: more trouble\n")
+
+
+class Ascii(io.TextIOWrapper):
+    """A terminal that takes nothing but ASCII."""
+
+    def __init__(self) -> None:
+        self.octets = io.BytesIO()
+        super().__init__(self.octets, encoding="ascii", write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_a_terminal_of_few_columns_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sign for what the bar has no room for is not lost on it, nor does it end anything."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    paper = Ascii()
+    reporter = Reporter(out=paper, err=paper)
+    with reporter.transfer("漢字" * 50, 1000) as advance:
+        advance(500)
+        reporter.info("ü")
+        reporter.error("ü")
+    said = paper.octets.getvalue().decode("ascii")
+    assert "\\u6f22" in said
+    assert "\\u2026" in said
+    assert said.count("\\xfc") == 2
+
+
+def test_nobody_reads_complaints() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    reporter = Reporter(err=Closed())
+    reporter.warn("of something")
+    reporter.error("of something else")

@@ -471,7 +471,44 @@ async def test_file_that_grows_while_it_is_sent(tmp_path: Path, monkeypatch: pyt
     summary = await trip.send([path])
     assert [result.error for result in summary.files] == [""]
     assert (trip.out / "growing").read_bytes() == b"at first"
-    assert any("growing: has grown since" in line for line in trip.sender.err)
+    assert trip.sender.err == [
+        "fsp-trio: warning: growing: its size has changed, or was told wrong; its first 8 octets were sent"
+    ]
+
+
+async def test_file_that_shrinks_after_it_was_sent(tmp_path: Path) -> None:
+    """All that it had in the beginning was sent, which is less than a failure, and still worth a word."""
+    [path] = make_files(tmp_path, file=b"content")
+    paper = Paper()
+
+    async def script(session: FSPSession) -> None:
+        await read_message(session, 10_000)
+        await send_message(session, GO)
+        await read_message(session, 10_000)
+        path.write_bytes(b"")
+        await send_message(session, Verdict(VerdictKind.STORED, digest=blake(b"content")).encode())
+
+    async with session_pair() as (a, b), trio.open_nursery() as nursery:
+        nursery.start_soon(script, b)
+        result = await send_file(a, path, paper, 5)
+    assert not result.error
+    [line] = paper.err
+    assert "file: its size has changed" in line
+
+
+@pytest.mark.realnet
+async def test_octets_that_the_size_does_not_tell(tmp_path: Path) -> None:
+    """Some files of the system have size 0, whatever they say when they are read: that is not a file of 0 octets."""
+    paths = make_files(tmp_path / "in", empty=b"", good=b"good")
+    trip = Trip(tmp_path)
+    summary = await trip.send([Path("/proc/self/status"), *paths, Path("/proc/self/mem")])
+    assert [result.error for result in summary.files] == [
+        "has octets, though its size is told as 0",
+        "",
+        "",
+        "cannot be read: Input/output error",
+    ]
+    assert sorted(os.listdir(trip.out)) == ["empty", "good"]
 
 
 @pytest.mark.realnet
