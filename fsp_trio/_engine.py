@@ -26,6 +26,7 @@ from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.errors import CommitTimeout, FSPClosedError, raise_broken
 from fsp_trio.ports import Batch
+from fsp_trio.revisions.states import State
 
 if TYPE_CHECKING:
     from fsp_trio.endpoint import FSPEndpoint
@@ -346,8 +347,13 @@ class SessionEngine:
         with suppress(trio.WouldBlock):
             self._doorbell.send_nowait(None)
 
+    @property
+    def _lingers_until(self) -> float:
+        """While nobody reads; once RELEASE has left its answer has the time of 12.4."""
+        return math.inf if self._connection.state is State.PRE_CLOSED else self._linger_deadline
+
     def _arm(self) -> None:
-        deadline = min(self._connection.next_deadline(), self._linger_deadline)
+        deadline = min(self._connection.next_deadline(), self._lingers_until)
         self._endpoint._wheel.arm(self._retransmit_timer, deadline)
 
     def _end(self, now: float) -> None:
@@ -431,7 +437,7 @@ class SessionEngine:
         while True:
             await bell.wait()
             now = trio.current_time()
-            if now >= self._linger_deadline:
+            if now >= self._lingers_until:
                 connection.reset(ResetReason.TIMED_OUT, now)
             elif now >= connection.next_deadline():
                 connection.handle_timer(now)

@@ -160,8 +160,8 @@ class Connection(Handshake):
 
     @property
     def peer_committed(self) -> bool:
-        """The peer's newest transaction has arrived whole."""
-        return self.has_windows and not self._peer_open
+        """The peer's newest transaction has arrived whole; not so if packets behind the first of another are here."""
+        return self.has_windows and not self._peer_open and not self.received.early
 
     def install_key(self, ikm: bytes, *, mode: Literal["aead", "mac"] = "aead", key_bits: int = 256) -> None:
         """Install the key that both applications agreed upon (7.1 to 7.4, B13).

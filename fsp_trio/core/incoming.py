@@ -122,7 +122,9 @@ class Incoming(Authentic):
             self.statistics.payload_received += octets
             self.statistics.count_received(Op.PURE_DATA, count)
             self.last_heard = now
-            self._address_newest = ((expected - 1) & MASK, 0)
+            newest = (expected - 1) & MASK
+            if sub(newest, self._address_newest[0]) > 0:  # repeats come after what is newer (10.3)
+                self._address_newest = (newest, 0)
             self._peer_open = True
             self._old_key_answer = False
             self._take_acknowledgement(acknowledgement, window, now)
@@ -231,7 +233,8 @@ class Incoming(Authentic):
             return drop("state")  # a handshake packet in mid-session, or anything after RELEASE
         if flags & self.revision.unsupported_flags:
             return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)
-        if ahead >= received.window and ahead >= 0:
+        ending = op is Op.RELEASE and ahead == 0  # has no octets and is the last: needs no room (F27)
+        if ahead >= received.window and ahead >= 0 and not ending:
             self._shift_snack(now)  # a probe of a shut window (M8)
             self._take_acknowledgement(expected, window, now)
             return drop("no-room")

@@ -258,6 +258,15 @@ def crafted(pair: Pair, wiretap: Wiretap, op: Op = Op.PERSIST, offset: int = 0, 
     return wiretap.craft(Side.SERVER, op, sn=add(wiretap.speakers[Side.SERVER].next_sn, offset), **fields)  # type: ignore[arg-type]
 
 
+def keep_alive(pair: Pair, wiretap: Wiretap, *, serial: int = 1, ahead: int = 0) -> bytes:
+    """After `ahead` more in-band packets."""
+    wiretap.follow()
+    server, sent = wiretap.speakers[Side.SERVER], pair.client.sent
+    chain = CODEC.snack(Snack(sent.next_sn, add(sent.next_sn, -1), 0))
+    sn = add(server.next_sn, ahead - 1)
+    return wiretap.craft(Side.SERVER, Op.KEEP_ALIVE, sn=sn, expected=server.serial + serial, chain=chain)
+
+
 @pytest.mark.parametrize("key", [b"", KEY], ids=["crc64", "aead"])
 def test_10_5_the_source_of_the_newest_packet_is_followed(key: bytes) -> None:
     """10.3, 10.5, M34"""
@@ -278,21 +287,29 @@ def test_10_3_an_out_of_band_packet_is_later_by_its_serial() -> None:
     """B15: SN newer, or the same SN and a newer serial."""
     pair = established(key=KEY)
     wiretap = Wiretap(pair, KEY)
-    wiretap.follow()
-    server, client = wiretap.speakers[Side.SERVER], pair.client
-    chain = CODEC.snack(Snack(client.sent.next_sn, add(client.sent.next_sn, -1), 0))
-
-    def keep_alive(serial: int, chain: bytes = chain) -> bytes:
-        return wiretap.craft(
-            Side.SERVER, Op.KEEP_ALIVE, sn=add(server.next_sn, -1), expected=server.serial + serial, chain=chain
-        )
-
-    second, first = keep_alive(2), keep_alive(1)
+    client = pair.client
+    second, first = keep_alive(pair, wiretap, serial=2), keep_alive(pair, wiretap, serial=1)
     client.receive([second], "moved", pair.clock.now)
     assert client.remote == "moved"
     client.receive([first], "overtaken", pair.clock.now)
     client.receive([second], "replayed", pair.clock.now)
     assert client.remote == "moved"
+
+
+def test_10_3_a_run_of_repeats_is_not_later_than_what_is_newer() -> None:
+    """What was under way when the peer moved arrives last, and names the place that it has left."""
+    pair = established(key=KEY)
+    wiretap = Wiretap(pair, KEY)
+    client = pair.client
+    first, *more, newest = (crafted(pair, wiretap, Op.PURE_DATA if n else Op.PERSIST, n) for n in range(6))
+    heartbeat = keep_alive(pair, wiretap, ahead=6)
+    for datagrams in ([first], [heartbeat], more[:3]):
+        client.receive(datagrams, "moved", pair.clock.now)
+    client.receive([more[3]], Side.SERVER, pair.clock.now)
+    client.receive([newest], Side.SERVER, pair.clock.now)
+    assert client.received.expected == add(wiretap.speakers[Side.SERVER].next_sn, 6)
+    assert client.remote == "moved"
+    assert client.statistics.address_changes == 1
 
 
 @pytest.mark.parametrize(("octet", "follows"), [(0, True), (1, False)])

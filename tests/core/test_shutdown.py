@@ -356,3 +356,17 @@ def test_what_came_early_after_a_release_is_dropped() -> None:
     assert state_of(client) is State.SHUT_REQUESTED
     assert client.statistics.drops == {"state": 1}
     assert drain(client) == [b"data"]
+
+
+@pytest.mark.parametrize("key", [b"", KEY], ids=["crc64", "aead"])
+def test_f27_release_needs_no_room(key: bytes) -> None:
+    """It is the last packet and has no octets, so a reader that rests longer than PRE_CLOSED lasts still gets it."""
+    pair = established(server_settings=Settings(receive_window=4), key=key)
+    pair.client.send(bytes(4 * 1024))
+    pair.client.shutdown(pair.clock.now)
+    pair.run_for(5.0)
+    assert pair.server.received.window == 0
+    assert pair.client.state is State.CLOSED
+    assert pair.client.closed_confirmed
+    assert pair.server.peer_released
+    assert b"".join(drain(pair.server)) == bytes(4 * 1024)

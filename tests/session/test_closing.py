@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from fsp_trio import FailureKind, FSPBrokenError, FSPClosedError, ResetReason, State
+from fsp_trio import FailureKind, FSPBrokenError, FSPClosedError, FSPSession, ResetReason, State
+from fsp_trio.ports import Address
+from fsp_trio.session import LINGER_LIMIT
 from fsp_trio.testing import Impairment, SimulatedNetwork, open_pair_maker, session_pair, stream_pair
 
 FAR = Impairment(delay=0.1)
@@ -14,6 +18,19 @@ FAR = Impairment(delay=0.1)
 
 async def everything(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([piece async for piece in stream])
+
+
+def vanish(session: FSPSession, *, last_words: slice = slice(0)) -> None:
+    """Nothing more gets out of its endpoint but this part of the next batch."""
+    port = session.endpoint._port
+    send = port.send
+    batches = iter([last_words])
+
+    def lose(remote: Address, datagrams: Sequence[bytes], *, preliminary: bool = False) -> int:
+        send(remote, datagrams[next(batches, slice(0))], preliminary=preliminary)
+        return len(datagrams)
+
+    port.send = lose  # type: ignore[method-assign]
 
 
 async def test_closing_waits_for_the_acknowledgement_but_not_for_the_application(autojump_clock: MockClock) -> None:
@@ -264,3 +281,33 @@ async def test_a_reset_is_repeated_to_a_peer_that_missed_it(autojump_clock: Mock
         network.inject(("server", 2), ("client", 1), b.session.local_ultid + a.session.local_ultid + bytes(24))
         await trio.sleep(1)
         assert maker.client.statistics().drops == {"state": 1, "closed-ultid": 1}
+
+
+async def test_the_peer_dies_with_the_first_packet_of_its_transaction_missing(autojump_clock: MockClock) -> None:
+    """Then its newest transaction is not complete, and `aclose` does not wait for it."""
+    async with SimulatedNetwork(0, FAR) as network, session_pair(network) as (a, b):
+        vanish(b, last_words=slice(1, None))
+        await b.send_transaction().send_all(bytes(3000))
+        await trio.sleep(1)
+        assert a.statistics().readable == 0
+        began = trio.current_time()
+        await a.aclose()
+        assert trio.current_time() - began < 1
+        await trio.sleep(LINGER_LIMIT + 1)
+        assert a.state is State.NON_EXISTENT
+        b.reset()
+
+
+async def test_a_release_has_its_minute_even_when_lingering_ends(autojump_clock: MockClock) -> None:
+    """12.4: the answer to RELEASE may be lost for a while, whenever RELEASE was sent."""
+    async with SimulatedNetwork(0, FAR) as network, stream_pair(network) as (a, b):
+        await b.send_all(b"x")
+        assert await a.receive_some() == b"x"
+        await a.aclose()
+        await trio.sleep(LINGER_LIMIT - 2)
+        await b.send_eof()
+        vanish(b.session)
+        await trio.sleep(10)
+        assert a.session.state is State.PRE_CLOSED
+        await trio.sleep(60)
+        assert a.session.state is State.CLOSED

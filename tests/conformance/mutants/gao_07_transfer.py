@@ -76,7 +76,7 @@ TRANSFER: Final = [
     Mutant(
         "no room, and taken",
         IN_BAND,
-        "if ahead >= received.window and ahead >= 0:",
+        "if ahead >= received.window and ahead >= 0 and not ending:",
         "if False:",
         "8.6/probe-answered-without-room",
     ),

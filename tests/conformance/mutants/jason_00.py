@@ -339,7 +339,7 @@ JASON: Final = [
     _mutant(
         "jason: no room, and taken",
         IN_BAND,
-        "if ahead >= received.window and ahead >= 0:",
+        "if ahead >= received.window and ahead >= 0 and not ending:",
         "if False:",
         "7.3/probe-answered",
     ),
