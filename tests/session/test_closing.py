@@ -308,6 +308,6 @@ async def test_a_release_has_its_minute_even_when_lingering_ends(autojump_clock:
         await b.send_eof()
         vanish(b.session)
         await trio.sleep(10)
-        assert a.session.state is State.PRE_CLOSED
+        meanwhile = a.session.state
         await trio.sleep(60)
-        assert a.session.state is State.CLOSED
+        assert (meanwhile, a.session.state) == (State.PRE_CLOSED, State.CLOSED)
