@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spec_conformance.catalogue import REVISIONS, load
-from spec_conformance.coverage import coverage
+from spec_conformance.coverage import AWAITED, coverage
 
 PAGE = Path(__file__).parent / "conformance.md"
 MARK = "<!-- coverage: made by python docs/make_conformance.py -->"
@@ -16,8 +16,8 @@ def table(revision: str) -> list[str]:
     lines = [
         f"### {load(revision).document}",
         "",
-        "| section | title | statements | with a case | excepted | open | cases |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| section | title | statements | with a case | excepted | awaited | open | cases |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     found = coverage(revision)
     for number, top in found.items():
@@ -28,6 +28,7 @@ def table(revision: str) -> list[str]:
             sum(each.statements for each in parts),
             sum(each.covered for each in parts),
             sum(each.excepted for each in parts),
+            sum(len(each.awaited) for each in parts),
             sum(len(each.open) for each in parts),
             sum(each.cases for each in parts),
         ]
@@ -38,7 +39,9 @@ def table(revision: str) -> list[str]:
 def page() -> str:
     """The page with its table made anew."""
     head, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
-    return head + "\n".join([MARK, "", *(line for revision in REVISIONS for line in table(revision))])
+    awaited = ["Awaited are statements whose case waits for a target that can do what they are about:", ""]
+    awaited += [f"* `{capability}`: {reason}" for capability, reason in AWAITED.items()]
+    return head + "\n".join([MARK, "", *awaited, "", *(line for revision in REVISIONS for line in table(revision))])
 
 
 if __name__ == "__main__":

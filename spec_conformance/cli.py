@@ -22,7 +22,7 @@ from rich.table import Table
 
 from spec_conformance.case import Case, all_cases
 from spec_conformance.catalogue import KINDS, LEVELS, REVISIONS, load
-from spec_conformance.coverage import as_json, coverage
+from spec_conformance.coverage import AWAITED, as_json, coverage
 from spec_conformance.evidence import write_evidence
 from spec_conformance.expected import BadExpectations, Expectations, written
 from spec_conformance.play import CannotListen, Interrupted, Order, play, resolved, until_interrupted
@@ -353,12 +353,14 @@ def coverage_command(as_object: bool, revisions: Sequence[str]) -> None:
     else:
         for revision, sections in found.items():
             table = Table(title=load(revision).document)
-            for heading in ("section", "title", "statements", "covered", "cases", "excepted", "open"):
+            for heading in ("section", "title", "statements", "covered", "cases", "excepted", "awaited", "open"):
                 table.add_column(heading)
             for number, each in sections.items():
-                numbers = (each.statements, each.covered, each.cases, each.excepted, len(each.open))
-                table.add_row(number, each.title, *(map(str, numbers) if each.statements else ("", "", "", "", "")))
+                numbers = (each.statements, each.covered, each.cases, each.excepted, len(each.awaited), len(each.open))
+                table.add_row(number, each.title, *map(str, numbers if each.statements else [""] * len(numbers)))
             Console().print(table)
+        for capability, reason in AWAITED.items():
+            click.echo(f"awaited, {capability}: {reason}")
     left = [statement for sections in found.values() for each in sections.values() for statement in each.open]
     if left:
         click.echo(f"{len(left)} statements have neither a case nor an exception: {', '.join(left[:5])} ...", err=True)

@@ -1,12 +1,22 @@
-"""Which statements of a draft have a case, which an exception, and which neither."""
+"""Which statements of a draft have a case, which an exception, which await one, and which have neither."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from spec_conformance.case import all_cases
 from spec_conformance.catalogue import Catalogue, load
+
+AWAITED: Final = {
+    "multiply": "Connection multiplication: fsp-trio has none yet that a case could be tried against.",
+    "mobility": "More than one address of an end: fsp-trio announces none yet.",
+    "compression": "On-the-wire compression: fsp-trio refuses it.",
+    "minimal-delay": "Minimal delay service: fsp-trio refuses it.",
+    "ipv6": "Raw IPv6: fsp-trio has no port for it yet.",
+}
+"""Capabilities that no target has which is at hand, and why: a case that was never seen to pass and to fail judges
+nobody, so the cases of such statements come with the first target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,8 @@ class SectionCoverage:
     """Cases whose first statement is here."""
     excepted: int
     """Statements with a reason why no test from outside can tell."""
+    awaited: tuple[str, ...]
+    """Ids of statements whose case waits for a target with one of `AWAITED`."""
     open: tuple[str, ...]
     """Ids of statements with neither."""
     reason: str
@@ -35,14 +47,16 @@ def coverage(revision: str) -> dict[str, SectionCoverage]:
     named = {statement for case in cases for statement in case.statements}
     found = {}
     for section in catalogue.sections:
-        testable = [each for each in section.statements if not each.untestable]
+        left = [each for each in section.statements if not each.untestable and each.id not in named]
+        awaited = tuple(each.id for each in left if AWAITED.keys() & set(each.needs))
         found[section.number] = SectionCoverage(
             title=section.title,
             statements=len(section.statements),
             covered=sum(each.id in named for each in section.statements),
             cases=sum(case.section == section.number for case in cases),
             excepted=sum(bool(each.untestable) for each in section.statements),
-            open=tuple(each.id for each in testable if each.id not in named),
+            awaited=awaited,
+            open=tuple(each.id for each in left if each.id not in awaited),
             reason=section.excepted,
         )
     return found
@@ -58,4 +72,4 @@ def unknown_statements(revision: str) -> list[tuple[str, str]]:
 def as_json(catalogue: Catalogue) -> dict[str, Any]:
     """The part of the JSON output that is of one draft."""
     sections = {number: asdict(each) for number, each in coverage(catalogue.revision).items()}
-    return {"document": catalogue.document, "sections": sections}
+    return {"document": catalogue.document, "awaited": AWAITED, "sections": sections}

@@ -41,9 +41,12 @@ class Expectations:
     def load(cls, path: Path, known_cases: Iterable[str]) -> Expectations:
         """Read TOML tables `[[expected]]` with `id`, `verdict`, `reason`.  BadExpectations says what is wrong."""
         try:
-            entries = tomllib.loads(path.read_text(encoding="utf-8")).get("expected", [])
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BadExpectations(f"{path}: {error}") from None
+        if others := content.keys() - {"expected"}:
+            raise BadExpectations(f"{path}: unknown entries: {', '.join(sorted(others))}")
+        entries = content.get("expected", [])
         cases = set(known_cases)
         found: dict[str, Expectation] = {}
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

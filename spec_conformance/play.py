@@ -118,10 +118,11 @@ async def _play_over_sockets(order: Order, cases: Sequence[Case], tell: Tell) ->
     @asynccontextmanager
     async def running(service: str) -> AsyncGenerator[None]:
         async with AsyncExitStack() as inner:
+            process = None
             if order.command is not None:
-                await inner.enter_async_context(started(order.command, address[1], service))
+                process = await inner.enter_async_context(started(order.command, address[1], service))
             if order.role == "responder":
-                await target.check(service, timeout_scale=order.timeout_scale)
+                await target.check(service, timeout_scale=order.timeout_scale, process=process)
             yield
 
     @asynccontextmanager

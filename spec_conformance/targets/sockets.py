@@ -81,8 +81,10 @@ class SocketTarget:
     def unix_microseconds(self) -> int:
         return time.time_ns() // 1000
 
-    async def check(self, service: str = "echo", timeout_scale: float = 1.0) -> None:
-        """Wait until the responder answers INIT_CONNECT.  TargetLost if it does not in time."""
+    async def check(
+        self, service: str = "echo", timeout_scale: float = 1.0, process: trio.Process | None = None
+    ) -> None:
+        """Wait until the responder, maybe a `process` of ours, answers INIT_CONNECT.  TargetLost if it does not."""
         deadline = trio.current_time() + START_TIMEOUT * timeout_scale
         detail = "it does not answer"
         while trio.current_time() < deadline:
@@ -99,6 +101,8 @@ class SocketTarget:
                 return
             finally:
                 peer.link.close()
+            if process is not None and process.poll() is not None:
+                raise TargetLost(f"the target ended with exit code {process.returncode} before it answered")
             await trio.sleep(0.05)
         raise TargetLost(f"{self.address[0]}:{self.address[1]}: {detail}")
 

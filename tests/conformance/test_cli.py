@@ -172,8 +172,30 @@ def test_expected_failures(tmp_path: Path) -> None:
     assert "[[expected]]" not in written.read_text()
 
 
+def test_an_expected_file_of_another_shape(tmp_path: Path) -> None:
+    """Nothing in it shall be passed over in silence."""
+    file = tmp_path / "expected.toml"
+    file.write_text(f'["{ONE}"]\nreason = "it was broken once"\n')
+    result = invoke("run", "--self", "--select", ONE, "--expected", str(file))
+    assert result.exit_code == 2
+    assert f"unknown entries: {ONE}" in result.output
+
+
+def test_a_target_that_ends_at_once() -> None:
+    result = invoke("run", "--exec", "false {port}", "--select", ONE)
+    assert result.exit_code == 3
+    assert "the target ended with exit code 1 before it answered" in result.output
+
+
+def test_coverage_for_people() -> None:
+    result = invoke("coverage")
+    assert result.exit_code == 0
+    assert "awaited, multiply:" in result.output
+
+
 def test_coverage_as_json() -> None:
     result = invoke("coverage", "--json", "--revision", "gao-07")
+    assert result.exit_code == 0
     sections = json.loads(result.stdout)["gao-07"]["sections"]
     assert len(sections) == 134
     assert {"title", "statements", "cases", "excepted"} <= set(sections["8.5.3"])
