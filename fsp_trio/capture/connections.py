@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fsp_trio.capture.branches import Branching
 from fsp_trio.capture.dialects import Dialect
 from fsp_trio.capture.keys import Candidate, Direction, Era, Secret
 from fsp_trio.integrity import Protection
+from fsp_trio.integrity.branch import Branching
 from fsp_trio.keylog import KeyLogEntry
 
 __all__ = ["Branch", "Connection", "Handshake"]
@@ -108,7 +108,7 @@ class Branch:
         if self.secret is None:
             return None
         branching = Branching(self.initiator_ultid, self.responder_ultid, self.sn, responder_sn)
-        return self.parent.dialect.branch(self.secret, self.batch, branching)
+        return self.secret.branch(self.parent.dialect.revision.integrity, self.batch, branching)
 
     def begin(self, peer: bytes, key: Secret | None, responder_sn: int) -> Connection:
         """The responder's ULTID is known: the connection."""

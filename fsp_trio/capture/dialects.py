@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fsp_trio.capture.branches import Branching, BranchRule, gao_branch, jason_branch, reference_branch
 from fsp_trio.capture.keys import Secret
-from fsp_trio.integrity import mac_schedule
 from fsp_trio.revisions import Revision
 from fsp_trio.revisions.gao_07 import GAO_07
 from fsp_trio.revisions.jason_00 import JASON_00
@@ -28,7 +26,6 @@ class Dialect:
     revision: Revision
     flags: tuple[str, ...] = ("EOT", "MIND", "CPR", "ECE", "SRR")
     """Names of the flags, from the highest bit on."""
-    branch_rule: BranchRule = gao_branch
     reset_has_reason: bool = True
     """A RESET of an established connection has its reason where other packets have flags and window."""
 
@@ -49,19 +46,15 @@ class Dialect:
         """An installed key.  ValueError for what the revision does not allow."""
         suite = self.revision.integrity
         if mode == "mac":
-            return Secret(fixed=suite.mac(ikm), mac_key=mac_schedule(ikm), rekey_after=NEVER)
+            return Secret(fixed=suite.mac(ikm), rekey_after=NEVER)
         limit = rekey_after if self.revision.rekey_after is not None else NEVER
         return Secret(schedule=suite.aead(ikm, bits), rekey_after=limit)
-
-    def branch(self, parent: Secret, batch: int, branching: Branching) -> Secret:
-        """The key of a branch.  ValueError where there is none."""
-        return self.branch_rule(self.revision.integrity, parent, batch, branching)
 
 
 _ALL: Final = (
     Dialect(GAO_07),
-    Dialect(JASON_00, ("EOT", "MIND", "HMAC", "ECN"), jason_branch),
-    Dialect(REFERENCE_2020, ("EOT", "MIND", "CPR", "ECE"), reference_branch, reset_has_reason=False),
+    Dialect(JASON_00, ("EOT", "MIND", "HMAC", "ECN")),
+    Dialect(REFERENCE_2020, ("EOT", "MIND", "CPR", "ECE"), reset_has_reason=False),
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {each.name: each for each in _ALL}
 """By the names of the revisions."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from fsp_trio.integrity.branch import Branching
 from fsp_trio.integrity.protection import Protection, Schedule
+from fsp_trio.integrity.suite import IntegritySuite
 from fsp_trio.wire.serial import sub
 
 __all__ = ["Candidate", "Direction", "Era", "Secret"]
@@ -34,12 +36,9 @@ class Secret:
         *,
         fixed: Protection | None = None,
         schedule: Schedule | None = None,
-        mac_key: bytes = b"",
         rekey_after: int,
     ) -> None:
         self.fixed = fixed
-        self.mac_key = mac_key
-        """What the keys of branches are made of, where it is a MAC."""
         self.schedule = schedule
         self.rekey_after = rekey_after
         self._newest = 1
@@ -59,6 +58,12 @@ class Secret:
             return self.schedule.batch(index)
         except ValueError:  # a revision without re-keying
             return None
+
+    def branch(self, suite: IntegritySuite, index: int, branching: Branching) -> Secret:
+        """The key of a branch whose MULTIPLY is under batch `index`; ValueError where there is none (11.5)."""
+        if self.schedule is None:
+            return Secret(fixed=suite.branch_mac(self.fixed, branching), rekey_after=self.rekey_after)
+        return Secret(schedule=suite.branch_aead(self.schedule, index, branching), rekey_after=self.rekey_after)
 
     def proved(self, index: int) -> None:
         """A packet was good under this batch."""

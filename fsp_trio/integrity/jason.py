@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastcrc.crc64 import ecma_182
 
 from fsp_trio.integrity.aead import AeadProtection
+from fsp_trio.integrity.branch import Branching
 from fsp_trio.integrity.crc64 import Crc64Protection
 from fsp_trio.integrity.protection import Protection
 from fsp_trio.integrity.schedule import hash_subkey
@@ -133,10 +134,24 @@ class RawKey:
         self.key_bits = key_bits
         self._protection = HeaderInClearAead(ikm)
 
-    def batch(self, index: int) -> Protection:
+    def batch(self, index: int) -> HeaderInClearAead:
         if index != 1:
             raise ValueError(f"there is no batch {index}: keys are not changed in this revision")
         return self._protection
 
 
-JASON = IntegritySuite(crc64=HeaderCrc64, mac=FlaggedMac, aead=RawKey)
+def branch_key(parent: RawKey, index: int, branching: Branching) -> RawKey:
+    """The key of a branch: authentication codes of AES-GCM under the parent's key (A22)."""
+    protection = parent.batch(index)
+    first = (branching.multiply_sn + 1) & 0xFFFFFFFF
+    nonce = protection.salt + first.to_bytes(4, "big") + branching.responder_sn.to_bytes(4, "big")
+    code = AESGCM(protection.key).encrypt
+    octets = b"".join(code(nonce, b"", branching.info(parent.key_bits, bytes([part]))) for part in (1, 2))
+    return RawKey(octets[: parent.key_bits // 8], parent.key_bits)
+
+
+def branch_mac(parent: FlaggedMac, branching: Branching) -> Protection:
+    raise ValueError("a MAC has no branches")
+
+
+JASON = IntegritySuite(crc64=HeaderCrc64, mac=FlaggedMac, aead=RawKey, branch_mac=branch_mac, branch_aead=branch_key)

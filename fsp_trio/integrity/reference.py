@@ -6,12 +6,15 @@ half of the header: it repeats, and with it the key stream.  Both have to be cop
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from fastcrc.crc64 import ecma_182
 
 from fsp_trio.integrity.aead import AeadProtection
+from fsp_trio.integrity.branch import Branching
 from fsp_trio.integrity.crc64 import Crc64Protection
 from fsp_trio.integrity.mac import MacProtection
-from fsp_trio.integrity.schedule import AeadSchedule
+from fsp_trio.integrity.schedule import AeadSchedule, expand, hash_subkey
 from fsp_trio.integrity.suite import IntegritySuite
 
 LONGEST_FOR_128 = 16
@@ -75,4 +78,22 @@ class ReferenceSchedule(AeadSchedule):
         super().__init__(ikm, key_bits)
 
 
-REFERENCE = IntegritySuite(crc64=LittleEndianCrc64, mac=MacProtection, aead=ReferenceSchedule)
+def branch_schedule(parent: AeadSchedule, index: int, branching: Branching) -> AeadSchedule:
+    """As gao-07 11.5, with the hash subkey of the key that MULTIPLY is under in front."""
+    bits = parent.key_bits
+    info = hash_subkey(parent.batch(index).key) + branching.info(bits)
+    return parent.continued(expand(parent.master_key, info, bits, parent.protection))
+
+
+def branch_mac(parent: MacProtection, branching: Branching) -> MacProtection:
+    """As gao-07 11.5, without the length of the key."""
+    return parent.with_key(blake2b(branching.info(0), key=parent.key, digest_size=64).digest())
+
+
+REFERENCE = IntegritySuite(
+    crc64=LittleEndianCrc64,
+    mac=MacProtection,
+    aead=ReferenceSchedule,
+    branch_mac=branch_mac,
+    branch_aead=branch_schedule,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -73,6 +73,14 @@ class AeadSchedule:
         self.master_key = master_key(ikm)
         first = expand(self.master_key, _EXPAND_LABEL + _index(1), key_bits, self.protection)
         self._batches = {1: first}
+
+    def continued(self, first: AeadProtection) -> Self:
+        """A chain from the same master key, with another first key (11.5)."""
+        other = type(self).__new__(type(self))
+        other.key_bits = self.key_bits
+        other.master_key = self.master_key
+        other._batches = {1: first}
+        return other
 
     def batch(self, index: int) -> AeadProtection:
         """The protection of batch `index`: 1 is the initial key, the next follow by re-keying (7.5)."""

@@ -10,7 +10,7 @@ from fsp_trio.capture import DecodedPacket
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
 from fsp_trio.integrity import AeadSchedule, MacProtection
-from fsp_trio.integrity.branch import branch_protection
+from fsp_trio.integrity.branch import Branching, branch_schedule
 from fsp_trio.integrity.protection import Protection
 from fsp_trio.keylog import KeyLogEntry
 from fsp_trio.revisions import GAO_07
@@ -49,8 +49,8 @@ class Scene:
     def key(
         self, branch: bytes = BRANCH, responder: bytes | None = None, schedule: AeadSchedule | None = None
     ) -> Protection:
-        master = (schedule or self.parent_key).master_key
-        return branch_protection(master, branch, responder or of(self.pair, Side.SERVER), BITS)
+        branching = Branching(branch, responder or of(self.pair, Side.SERVER), self.sn, FIRST)
+        return branch_schedule(schedule or self.parent_key, 1, branching).batch(1)
 
     def say(
         self,

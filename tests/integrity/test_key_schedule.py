@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp_trio.integrity import AeadSchedule
-from fsp_trio.integrity.branch import branch_mac_key, branch_protection
 from fsp_trio.integrity.schedule import BATCHES_KEPT, hash_subkey
 
 from .independent import aes_block, blake2b
@@ -134,37 +133,3 @@ def test_both_ends_open_what_the_other_sealed() -> None:
     datagram = ours.batch(3).seal(bytes(8), bytes(16), b"body")
     assert theirs.batch(3).open(datagram) == b"body"
     assert theirs.batch(2).open(datagram) is None
-
-
-MASTER = bytes(range(32))
-BRANCH = bytes.fromhex("51525354")
-RESPONDER = bytes.fromhex("a1a2a3a4")
-# 01, the label, 00, the two ULTIDs, the length of the key in bits
-BRANCH_INFO = "01" + "4d756c7469706c7920616e2046535020636f6e6e656374696f6e" + "00" + "51525354" + "a1a2a3a4"
-
-
-@pytest.mark.parametrize(("key_bits", "length"), [(128, "00000080"), (256, "00000100")])
-def test_branch_key(key_bits: int, length: str) -> None:
-    protection = branch_protection(MASTER, BRANCH, RESPONDER, key_bits)
-    octets = blake2b(unhex(BRANCH_INFO + length), key_bits // 8 + 4, MASTER)
-    assert (protection.key, protection.salt) == (octets[:-4], octets[-4:])
-
-
-def test_branch_mac_key() -> None:
-    master = bytes(range(64))
-    assert branch_mac_key(master, BRANCH, RESPONDER) == blake2b(unhex(BRANCH_INFO + "00000200"), 64, master)
-
-
-def test_branches_of_one_connection_have_different_keys() -> None:
-    keys = {
-        branch_protection(master, branch, responder, 256).key
-        for master in (MASTER, MASTER[::-1])
-        for branch in (BRANCH, RESPONDER)
-        for responder in (BRANCH, RESPONDER)
-    }
-    assert len(keys) == 8
-
-
-def test_branch_key_sizes() -> None:
-    with pytest.raises(ValueError, match="128 or 256"):
-        branch_protection(MASTER, BRANCH, RESPONDER, 512)
