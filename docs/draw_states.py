@@ -18,7 +18,7 @@ PARTS = (
         (State.ACTIVE, State.COMMITTING, State.COMMITTED, State.PEER_COMMIT, State.COMMITTING2, State.CLOSABLE),
     ),
     ("Closing", (State.SHUT_REQUESTED, State.PRE_CLOSED, State.CLOSED)),
-    ("Multiplication (the table has it, the library not yet)", (State.CLONING,)),
+    ("Multiplication", (State.CLONING,)),
 )
 EVERYWHERE = frozenset({Event.RESET, Event.RCV_RESET, Event.IDLE_TIMEOUT})
 

@@ -40,6 +40,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "FSPBusyError",
             "CommitTimeout",
             "KeyInstallationError",
+            "MultiplicationError",
             "FailureKind",
             "ResetReason",
         ),
@@ -102,7 +103,9 @@ DROPS = {
     "icc": "a wrong integrity check code: noise, a forgery, or another key (8.1)",
     "initial-sn": "repeats a CONNECT_REQUEST with another initial sequence number (M53)",
     "major-version": "of another major version (4.4.2, G17)",
-    "multiply": "MULTIPLY, which is not supported yet",
+    "branch-ultid": "MULTIPLY whose new ULTID is in use, or has served a branch before (M22, M23)",
+    "branches": "MULTIPLY, when too many wait already or were taken under one key (11)",
+    "multiply": "MULTIPLY under CRC64, or under a MAC in jason-00 (M23, A22)",
     "no-listener": "opens a connection to a service that nobody listens for (M36)",
     "no-room": "does not fit into the receive buffers, or probes a window that is shut (8.6, M8)",
     "offset": "a header that does not fit the packet (G16)",
@@ -295,8 +298,9 @@ def class_entry(thing: type) -> list[str]:
             for name, kind, default, text in attributes
         ]
         lines.append("")
-    lines += list(_properties(node, constructor))
-    for member in node.body:
+    body = [*node.body, *_engine_room(thing)]
+    lines += list(_properties(body, constructor))
+    for member in body:
         if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and _is_method(member):
             lines += [
                 f"#### {thing.__name__}.{member.name}",
@@ -305,6 +309,15 @@ def class_entry(thing: type) -> list[str]:
             ]
             lines += [refill(ast.get_docstring(member) or _inherited(thing, member.name)), ""]
     return lines
+
+
+def _engine_room(thing: type) -> Iterator[ast.stmt]:
+    """What a class has from those that it extends and that are not on the page themselves."""
+    for base in thing.__mro__[1:]:
+        if "Engine" in base.__name__:
+            node = parse(base)
+            assert isinstance(node, ast.ClassDef)
+            yield from node.body
 
 
 def cell(text: str) -> str:
@@ -321,9 +334,9 @@ def _inherited(thing: type, name: str) -> str:
     return inspect.getdoc(getattr(Port, name, None)) or ""
 
 
-def _properties(node: ast.ClassDef, constructor: ast.FunctionDef | None) -> Iterator[str]:
+def _properties(body: list[ast.stmt], constructor: ast.FunctionDef | None) -> Iterator[str]:
     rows = []
-    for member in node.body:
+    for member in body:
         if isinstance(member, ast.FunctionDef) and is_property(member) and not member.name.startswith("_"):
             kind = ast.unparse(member.returns) if member.returns is not None else ""
             rows.append((member.name, kind, ast.get_docstring(member) or ""))

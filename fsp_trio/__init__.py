@@ -19,6 +19,7 @@ from fsp_trio.errors import (
     FSPConnectError,
     FSPError,
     KeyInstallationError,
+    MultiplicationError,
 )
 from fsp_trio.listener import FSPListener
 from fsp_trio.opening import open_fsp_session, serve_fsp
@@ -45,6 +46,7 @@ __all__ = [
     "FailureKind",
     "KeyInstallationError",
     "ListenerStatistics",
+    "MultiplicationError",
     "ReceiveTransaction",
     "ResetReason",
     "SendTransaction",

@@ -14,6 +14,7 @@ Whoever calls a sending method sends on the spot, since a task hop costs more th
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import trio
 
 from fsp_trio._bell import Bell
+from fsp_trio._branches import Branches
 from fsp_trio._lot import Lot
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
@@ -30,6 +32,7 @@ from fsp_trio.revisions.states import State
 
 if TYPE_CHECKING:
     from fsp_trio.endpoint import FSPEndpoint
+    from fsp_trio.session import FSPSession
 
 INBOX_BATCHES: Final = 64
 """Lists of datagrams that wait for a session's receive pump; further ones are dropped and counted."""
@@ -40,11 +43,12 @@ BURST: Final = 122
 
 
 class SessionEngine:
-    """The part of a session that applications do not see; `FSPSession` extends it."""
+    """The part of a session that applications do not see; `MultiplyingEngine` and `FSPSession` extend it."""
 
     __slots__ = (
         "_abandoned",
         "_arrivals",
+        "_branches",
         "_breakage_told",
         "_closed",
         "_connection",
@@ -60,7 +64,9 @@ class SessionEngine:
         "_leftover",
         "_linger_deadline",
         "_newest_commit",
+        "_nursery",
         "_on_event",
+        "_parent",
         "_probe_bell",
         "_probe_timer",
         "_pump_busy",
@@ -114,6 +120,12 @@ class SessionEngine:
         """The application knows from an exception that not all it sent arrived."""
         self._on_event: Callable[[], None] | None = None
         """Called after each event until the listener that accepted the connection knows its fate."""
+        self._nursery: trio.Nursery | None = None
+        """The session's own, where its branches live, too."""
+        self._branches: Branches | None = None
+        """None until there are any."""
+        self._parent: FSPSession | None = None
+        """The session of which this one is a branch."""
         self.inbox_drops = 0
         """Datagrams dropped because the receive pump could not keep up."""
 
@@ -260,6 +272,8 @@ class SessionEngine:
         self._wake_reader()
         self._room.wake_all()
         self._watchers.wake_all()
+        if self._branches is not None:
+            self._branches.refuse_waiting()
 
     def _break(self, reason: int) -> None:
         """Reset the session because of what the peer did: later operations find it broken, not closed."""
@@ -308,6 +322,8 @@ class SessionEngine:
         connection = self._connection
         if self._abandoned and connection.readable:
             self._refuse_late_data(now)
+        if connection.asked or self._branches is not None:
+            self._meet_branches(now)
         if not self._pump_busy:  # send on the spot as far as the socket and fairness allow; the pump does the rest
             datagrams = connection.datagrams_to_send(now)
             if datagrams and (not self._transmit(datagrams) or connection.more_to_send):
@@ -324,6 +340,14 @@ class SessionEngine:
             self._on_event()
         if connection.is_over:
             self._end(now)
+
+    @abstractmethod
+    def _meet_branches(self, now: float) -> None:
+        """The peer may have asked for branches; `FSPSession` knows them."""
+
+    @abstractmethod
+    def _leave_family(self, now: float) -> None:
+        """The session is over: what that means for its branches, and for that of which it is one."""
 
     def _refuse_late_data(self, now: float) -> None:
         """Nobody is left to read: a bare end is stepped over, octets are answered with RESET."""
@@ -350,7 +374,9 @@ class SessionEngine:
     @property
     def _lingers_until(self) -> float:
         """While nobody reads; once RELEASE has left its answer has the time of 12.4."""
-        return math.inf if self._connection.state is State.PRE_CLOSED else self._linger_deadline
+        if self._connection.state is State.PRE_CLOSED or (self._branches is not None and self._branches.alive):
+            return math.inf  # branches have a time of their own
+        return self._linger_deadline
 
     def _arm(self) -> None:
         deadline = min(self._connection.next_deadline(), self._lingers_until)
@@ -363,6 +389,8 @@ class SessionEngine:
             if self._closed:
                 self._connection.discard_unread()  # what is kept for the peer's sake shall be small
             self._endpoint._bury(self._connection, now)
+            if self._branches is not None or self._parent is not None:
+                self._leave_family(now)
             if self._scope is not None:
                 self._scope.cancel()
 
@@ -372,6 +400,7 @@ class SessionEngine:
         """The session's nursery, with exactly four tasks; it ends with the connection."""
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 self._scope = nursery.cancel_scope
                 # given names are shared by all sessions, Trio's own would be made for each
                 nursery.start_soon(self._send_pump, name="FSP send pump")
@@ -381,7 +410,7 @@ class SessionEngine:
                 if self._ended:
                     nursery.cancel_scope.cancel()
         finally:
-            self._scope = None
+            self._nursery = self._scope = None
             if not self._ended:  # cancelled from outside: the endpoint is being left
                 self._mark_closed()
                 self._abort(ResetReason.APPLICATION)

@@ -225,9 +225,13 @@ class FSPEndpoint:
         """Where this end tells peers to reach it, in revisions that ask for that (jason-00 3.7)."""
         return prefix_of(self._port.local_address_towards(remote)) if self._revision.names_prefix else NO_PREFIX
 
-    def _adopt(self, session: FSPSession, now: float) -> None:
+    def _new_branch(self, connection: Connection) -> FSPSession:
+        return FSPSession(self, connection)
+
+    def _adopt(self, session: FSPSession, now: float, nursery: trio.Nursery | None = None) -> None:
+        """A new session; a branch runs in the nursery of its parent."""
         self._sessions[session.local_ultid] = session
-        self._nursery.start_soon(session._run, name="FSP session")
+        (nursery or self._nursery).start_soon(session._run, name="FSP session")
         session._after(now)
 
     def _bury(self, connection: Connection, now: float) -> None:

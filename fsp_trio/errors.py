@@ -21,6 +21,7 @@ __all__ = [
     "FSPConnectError",
     "FSPError",
     "KeyInstallationError",
+    "MultiplicationError",
 ]
 
 
@@ -66,6 +67,10 @@ class FSPConnectError(FSPError, OSError):
 
 class KeyInstallationError(FSPError):
     """`install_key` came when the draft or the safety of nonces forbids it (gao-07 7.2, B13); nothing changed."""
+
+
+class MultiplicationError(FSPError):
+    """The session cannot have branches: it has no key, or that has served too many (gao-07 11, M23)."""
 
 
 class CommitTimeout(FSPError, trio.TooSlowError):

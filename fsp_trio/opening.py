@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
 
 import trio
 
+from fsp_trio._branches import run_handler
 from fsp_trio._groups import unwrapped
 from fsp_trio.core.settings import Settings
 from fsp_trio.endpoint import ANY_ADDRESS, DEFAULT_PORT, open_fsp_endpoint
-from fsp_trio.errors import FSPBrokenError
 from fsp_trio.listener import Admit, FSPListener, Welcome
 from fsp_trio.session import FSPSession
 
@@ -78,15 +78,5 @@ async def serve_fsp(
             task_status.started(listener)
             while True:
                 session = await listener.accept_session()
-                (handler_nursery or nursery).start_soon(partial(_run_handler, handler, session))
+                (handler_nursery or nursery).start_soon(partial(run_handler, handler, session))
     raise AssertionError("unreachable")
-
-
-async def _run_handler(handler: Handler, session: FSPSession) -> None:
-    try:
-        await handler(session)
-    except BaseException:
-        session.reset()
-        raise
-    with suppress(FSPBrokenError):  # a peer that went away is no reason to end the server
-        await session.aclose()

@@ -1,6 +1,7 @@
 """FSPSession: one end of a session, and what an application can do with it.
 
-The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`; this is Trio's manners.
+The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`, branches
+`_multiplying.MultiplyingEngine`; this is Trio's manners.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import trio
 
-from fsp_trio._engine import SessionEngine
+from fsp_trio._multiplying import MultiplyingEngine
 from fsp_trio.channel import FSPChannel
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
@@ -33,7 +34,7 @@ LINGER_LIMIT: Final = 60.0
 """Seconds that a closed session waits for the end of the peer's transaction before it is reset (gao-07 12.4)."""
 
 
-class FSPSession(SessionEngine):
+class FSPSession(MultiplyingEngine):
     """One end of an established session with one peer.
 
     Sessions come from `FSPEndpoint.open_session`, `open_fsp_session`, `FSPListener.accept_session` and `serve_fsp`.
@@ -58,6 +59,10 @@ class FSPSession(SessionEngine):
         self._reader: ReceiveTransaction | None = None
         self._writer: SendTransaction | None = None
         self._receiving = False
+
+    @property
+    def _itself(self) -> FSPSession:
+        return self
 
     # looking
 
@@ -264,7 +269,8 @@ class FSPSession(SessionEngine):
         """End the session gracefully (gao-07 9.1); idempotent.
 
         Everything given to the sending methods before is delivered, an open transaction is ended, and the peer is
-        told that nothing more comes.  It returns when the peer's protocol engine has acknowledged all of it and,
+        told that nothing more comes; its branches are closed before it, in the same way.  It returns
+        when the peer's protocol engine has acknowledged all of it and,
         if the peer's own newest transaction is complete, confirmed the end of the session.  It does not wait for
         the peer's application: if the peer's transaction is still open the session lingers in the background, at
         most 60 seconds, and octets of it that still arrive, or wait unread, make it a RESET.  Whole transactions of
@@ -285,6 +291,8 @@ class FSPSession(SessionEngine):
         connection = self._connection
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
+            if self._branches is not None:
+                await self._branches.aclose()
             unfinished = self._shut_down()
             if not await self._until(self._closing_done):
                 await trio.lowlevel.cancel_shielded_checkpoint()
@@ -328,7 +336,8 @@ class FSPSession(SessionEngine):
             if connection.transaction_open or self._owes_an_end():
                 self._newest_commit = connection.commit()
         now = trio.current_time()
-        connection.shutdown(now)
+        if not self._has_branches:  # else the last of those that linger does it
+            connection.shutdown(now)
         self._after(now)
         return unfinished
 
@@ -339,15 +348,17 @@ class FSPSession(SessionEngine):
 
     def _closing_done(self) -> bool:
         connection = self._connection
-        return connection.is_over or (
-            connection.state in CONNECTED and not connection.outstanding and not connection.peer_committed
-        )
+        if connection.is_over:
+            return True
+        lingers = not connection.peer_committed or self._has_branches
+        return connection.state in CONNECTED and not connection.outstanding and lingers
 
     def _abandon(self) -> None:
         """The application is gone, the peer's transaction is open: linger in the background (9.1, 12.4)."""
         now = trio.current_time()
         self._abandoned = True
         self._linger_deadline = now + LINGER_LIMIT
+        self._tell_parent(now)
         self._after(now)
 
     def _claim(self) -> None:

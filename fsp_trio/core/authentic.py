@@ -6,11 +6,14 @@ Everything that is refused is counted in `statistics.drops` by reason and change
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from fsp_trio.core.acknowledged import Acknowledged
 from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.keyring import Era, Secret
 from fsp_trio.core.link import MASK, NEXT, Address
 from fsp_trio.integrity import Protection
-from fsp_trio.revisions.states import OVER, Event, State
+from fsp_trio.revisions.states import CLOSING, CONNECTED, OVER, Event
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
@@ -18,6 +21,8 @@ from fsp_trio.wire.serial import sub
 
 SMALLEST = ULTID_PAIR + NORMAL_HEADER
 MULTIPLY_REACH = 2**20
+"""How far behind the window the number of a MULTIPLY may lie (M22)."""
+_ACKNOWLEDGED = CONNECTED | CLOSING
 
 
 class Authentic(Acknowledged):
@@ -86,8 +91,8 @@ class Authentic(Acknowledged):
     ) -> None:
         drop = self.statistics.drop
         received = self.received
-        if self.state is State.CHALLENGING or self.state is State.CLOSED:
-            return drop("state")
+        if self.state not in (CONNECTED if op is Op.MULTIPLY else _ACKNOWLEDGED):
+            return drop("state")  # 11.2
         ahead = sub(sn, received.expected)
         reach = MULTIPLY_REACH if op is Op.MULTIPLY else received.capacity
         awaited = op is Op.ACK_FLUSH and self._awaits_old_flush(sn)
@@ -101,11 +106,13 @@ class Authentic(Acknowledged):
         forgeable = old_key and era.secret.mode == "crc64" and self._new_key_heard
         if forgeable and not awaited:
             return drop("old-key")
+        if op is Op.MULTIPLY and not self._multiplies(era.secret):
+            return drop("multiply")  # M23
         body = self._open(datagram, self.keyring.receiving.protection(sn), True, now)
         if body is None:
             return None
         if op is Op.MULTIPLY:
-            return drop("multiply")
+            return self._take_multiply(datagram, body, era, source, now)
         if not forgeable:
             self._last_serial = serial
         if first_of_key:
@@ -132,6 +139,14 @@ class Authentic(Acknowledged):
         if flags & FLAG_EOT and self.revision.commits_out_of_band:
             self._take_late_end(sn, now)
         return None
+
+    @abstractmethod
+    def _multiplies(self, secret: Secret) -> bool:
+        """Whether a connection under that secret may have branches; the layer of multiplication knows."""
+
+    @abstractmethod
+    def _take_multiply(self, datagram: bytes, body: bytes, era: Era, source: Address, now: float) -> None:
+        """A MULTIPLY that the peer has sealed; for the same layer."""
 
     def _take_late_end(self, sn: int, now: float) -> None:
         """An out-of-band packet ends the peer's transaction after the fact (jason-00 2, 7.5, A34)."""

@@ -1,4 +1,4 @@
-"""Eighth layer of a connection: the application's side, and time."""
+"""Ninth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from typing import Literal
 
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
-from fsp_trio.core.handshake import Handshake
-from fsp_trio.core.keyring import Secret
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, OWN_OPEN, Event, State
+from fsp_trio.core.keyring import NEVER, Secret
+from fsp_trio.core.multiplication import Multiplication
+from fsp_trio.revisions.states import AWAITING, CONNECTED, OVER, OWN_OPEN, Event, State
 from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub
 
@@ -16,7 +16,7 @@ PACKET_COST = 128
 """Octets for which a packet counts in the send buffer, beside its payload, until it is acknowledged."""
 
 
-class Connection(Handshake):
+class Connection(Multiplication):
     """One end of an FSP connection, without sockets, clock or tasks.
 
     Feed it datagrams (`receive`) and the time (`handle_timer`, `handle_heartbeat`); after each call that may have
@@ -69,6 +69,8 @@ class Connection(Handshake):
     def commit(self) -> int:
         """End the open transaction, or make an empty one (8.4.1); its ordinal, which `committed` will reach."""
         self._check_open()
+        if self._answer_at < math.inf and not self.queue:
+            self._answer()  # an empty transaction would be taken for nothing but that
         self._ordinal += 1
         self._own_open = False
         self.queue.end(self._ordinal)
@@ -77,6 +79,11 @@ class Connection(Handshake):
     def _check_open(self) -> None:
         if self._shutdown_requested or self.state in OVER or self.state is State.SHUT_REQUESTED:
             raise ConnectionMisuse("the connection is shut down or ended")
+
+    @property
+    def ordinal(self) -> int:
+        """Of the newest transaction that was ended."""
+        return self._ordinal
 
     @property
     def transaction_open(self) -> bool:
@@ -181,7 +188,7 @@ class Connection(Handshake):
             schedule = integrity.aead(ikm, key_bits)
             rekey_after = self.revision.rekey_after
             if rekey_after is None:
-                secret = Secret.constant(schedule.batch(1), reach=self.keyring.key_life)
+                secret = Secret.chain(schedule, NEVER, reach=self.keyring.key_life)
             else:
                 secret = Secret.chain(schedule, self.settings.rekey_after or rekey_after)
             if self.revision.repeats_nonces:
@@ -193,13 +200,8 @@ class Connection(Handshake):
         received, sent, keyring = self.received, self.sent, self.keyring
         if self._peer_open or received.early:
             raise KeyInstallationRefused("the peer has not committed its newest transaction (7.2)")
-        if self._pending_secret is not None or (
-            keyring.keyed
-            and (
-                sub(sent.next_sn, keyring.sending.newest.first) <= 0
-                or sub(received.expected, keyring.receiving.newest.first) <= 0
-            )
-        ):
+        effective = keyring.sending.begun(sent.next_sn) and keyring.receiving.begun(received.expected)
+        if self._pending_secret is not None or not effective or self._unanswered:
             raise KeyInstallationRefused("the key before has not yet taken effect in both directions")
         margin = received.capacity + len(self.queue.pieces) + self.queue.octets // self.payload_limit
         if keyring.too_near(secret, sent.next_sn, received.expected, margin):
@@ -231,12 +233,18 @@ class Connection(Handshake):
             return self._closed(now)
         if self._own_open:
             self.commit()
+        if self._answer_at < math.inf:
+            self._answer()  # RELEASE is no answer
         self._shutdown_requested = True
         return None
 
     def reset(self, reason: int, now: float) -> None:
         """Abrupt end (12.7) with a RESET where the state allows one.  Idempotent."""
         self._fail(Event.RESET, FailureKind.RESET_LOCALLY, reason, now)
+
+    def end_with_parent(self, now: float) -> None:
+        """The connection of which this one is a branch has ended."""
+        self._fail(Event.RESET, FailureKind.PARENT_ENDED, ResetReason.PARENT_ENDED, now)
 
     # time
 
@@ -245,10 +253,15 @@ class Connection(Handshake):
         state = self.state
         if state in OVER:
             return math.inf
-        if state in CONNECTING:
+        if state in AWAITING:
             return min(self._handshake_deadline, self._handshake_sent_at + self.settings.timers.handshake_interval)
         deadline = min(
-            self._snack_at, self._blocked_until, self._probe_at, self._close_at, self._retransmission_deadline()
+            self._snack_at,
+            self._blocked_until,
+            self._probe_at,
+            self._close_at,
+            self._answer_at,
+            self._retransmission_deadline(),
         )
         if state in OWN_OPEN and not self._repeats:  # as below
             return min(deadline, self.last_heard + self.idle_timeout)
@@ -275,7 +288,7 @@ class Connection(Handshake):
         """Do what is due; then ask for datagrams_to_send."""
         if self.state in OVER:
             return None
-        if self.state in CONNECTING or self.state is State.CHALLENGING:
+        if self.state in AWAITING or self.state is State.CHALLENGING:
             return self._handle_handshake_timer(now)
         if now >= self._close_at:  # 12.4, B8
             self._happen(Event.TRANSIENT_TIMEOUT)
@@ -284,6 +297,8 @@ class Connection(Handshake):
             return self._fail(Event.IDLE_TIMEOUT, FailureKind.IDLE_TIMEOUT, ResetReason.TIMED_OUT, now)
         if self.is_committing and now >= self._commit_deadline:  # 12.3, B7
             return self._fail(Event.COMMIT_TIMEOUT, FailureKind.COMMIT_TIMEOUT, ResetReason.TIMED_OUT, now)
+        if now >= self._answer_at:
+            self._answer()
         if now >= self._retransmission_deadline():
             self._expire(now)
         return None

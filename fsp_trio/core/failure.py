@@ -25,6 +25,8 @@ class FailureKind(enum.Enum):
     """A key was applied 2^30 times (12.6), or the out-of-band serials are used up (N4)."""
     FORGERIES = "too many packets failed their integrity check"
     """`Settings.forgery_budget` was spent (8.1, F7)."""
+    PARENT_ENDED = "the session from which it was multiplied has ended"
+    """A branch does not outlive the session that it was made from."""
     UNSUPPORTED = "the peer used a feature that this end does not have"
     """Minimal delay or compression (4.6, F5)."""
 
@@ -36,9 +38,9 @@ class ResetReason(enum.IntEnum):
     APPLICATION = 1
     """`reset` without another reason, or a block left by an exception."""
     REJECTED = 2
-    """`admit` said no, or the listener was closed before the session was accepted."""
+    """`admit` said no, the listener was closed before the session was accepted, or a branch was not wanted."""
     NO_RESOURCES = 3
-    """The backlog was full, or `welcome` failed."""
+    """The backlog, of a listener or for branches, was full, or `welcome` failed."""
     TIMED_OUT = 4
     """One of the time-outs of gao-07 section 12."""
     KEY_EXHAUSTED = 5
@@ -51,6 +53,8 @@ class ResetReason(enum.IntEnum):
     """A channel met a value longer than its `max_value_size`."""
     PROTOCOL_ERROR = 9
     """For applications whose peer does not keep to their own protocol; the library does not use it."""
+    PARENT_ENDED = 10
+    """The session of which this one is a branch ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ class Failure:
 
 class ConnectionMisuse(RuntimeError):
     """The application asked for what the connection's state does not allow; nothing has changed."""
+
+
+class MultiplicationRefused(ConnectionMisuse):
+    """The connection cannot have branches: it has no key, or is not connected (11, M23)."""
 
 
 class KeyInstallationRefused(ConnectionMisuse):

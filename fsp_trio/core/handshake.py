@@ -16,7 +16,7 @@ from fsp_trio.core.responder import ConnectionRequest
 from fsp_trio.core.send_window import SendWindow
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import Revision
-from fsp_trio.revisions.states import CONNECTING, Event, State
+from fsp_trio.revisions.states import AWAITING, Event, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.packets import (
@@ -434,7 +434,7 @@ class Handshake(Incoming):
         if now >= self._handshake_deadline:  # 6.6, 12.1
             return self._fail(Event.TRANSIENT_TIMEOUT, FailureKind.HANDSHAKE_TIMEOUT, ResetReason.TIMED_OUT, now)
         due = self._handshake_sent_at + self.settings.timers.handshake_interval
-        if self.state in CONNECTING and now >= due:
+        if self.state in AWAITING and now >= due:
             self._handshake_sent_at = now
             self._handshake_times += 1
             self._urgent.append(self._handshake_datagram)

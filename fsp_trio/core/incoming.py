@@ -10,7 +10,7 @@ from fsp_trio.core.authentic import SMALLEST, Authentic, names_addresses
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import LIMBO
 from fsp_trio.core.link import MASK, Address
-from fsp_trio.revisions.states import CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
+from fsp_trio.revisions.states import CONFIRMING, CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
@@ -150,11 +150,13 @@ class Incoming(Authentic):
             return self._receive_reset_untrusted(datagram, sn, now)
         if op in _PRELIMINARY or (op is Op.ACK_CONNECT_REQ and self.state in CONNECTING):
             return self._receive_preliminary_untrusted(op, datagram, source, now)
+        if self.state is State.CLONING:
+            return self._receive_answer_untrusted(op, datagram, source, now)
         if self.state not in _SPEAKING:
             if self.state is State.NON_EXISTENT and self.failure is not None:
-                self._repeat_reset(0, now)
+                self._tell_of_end_untrusted(datagram, now)
             return drop("state")
-        if datagram[:ULTID_PAIR] != self._peer_ids:
+        if datagram[:ULTID_PAIR] != self._peer_ids and op is not Op.MULTIPLY:  # that has a new ULTID (11.1)
             return drop("source-ultid")  # M49
         flags = flags_window >> 24
         window = flags_window & 0xFFFFFF
@@ -175,6 +177,14 @@ class Incoming(Authentic):
     @abstractmethod
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         """Packets of the handshake; the next layer knows them."""
+
+    @abstractmethod
+    def _receive_answer_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
+        """Whatever comes while a MULTIPLY is not answered; the layer after the next knows."""
+
+    def _tell_of_end_untrusted(self, datagram: bytes, now: float) -> None:
+        """Something came for a connection that was reset (M35)."""
+        self._repeat_reset(0, now)
 
     # in-band packets
 
@@ -283,8 +293,8 @@ class Incoming(Authentic):
         first = received.expected
         arrived = now
         old_key = self._old_key_answer
-        confirming = self.state is State.CHALLENGING
-        flushing = confirming and sub(expected, self.sent.next_sn) == 0  # M17
+        confirming = self.state in CONFIRMING
+        flushing = confirming and self._unflushed is not None and expected == self.sent.next_sn  # M17
         self._take_acknowledgement(expected, window, now)
         while True:
             ends = bool(flags & FLAG_EOT)
@@ -313,7 +323,7 @@ class Incoming(Authentic):
     def _happen_in_order(self, op: Op, ends: bool, payload: bytes, flushing: bool, technical: bool, now: float) -> None:
         if op is Op.RELEASE:
             return self._take_release(now)
-        was_challenging = self.state is State.CHALLENGING
+        confirming = self.state in CONFIRMING
         transition = self._happen(_PACKET_EVENTS[op, ends], flushing)
         if transition is None:
             return self.statistics.drop("state")
@@ -323,7 +333,7 @@ class Incoming(Authentic):
         self._peer_open = not ends
         if not ends:
             self._limbo.clear()
-        if was_challenging:
+        if confirming:
             self._confirmed(now)
         if transition.reply is Reply.ACK_FLUSH:
             self._ack_now = True
@@ -332,11 +342,14 @@ class Incoming(Authentic):
         return None
 
     def _confirmed(self, now: float) -> None:
-        """The initiator's first packet ends CHALLENGING (6.5, M20)."""
+        """The peer's first packet ends CHALLENGING or CLONING (6.5, 11.2, M20, M25)."""
         self.established_at = now
         self._take_path(self.remote)
         self._heartbeat_at = now + self.heartbeat_interval
-        self._unflushed = None  # B10: the first in-band answer ends the transaction of ACK_CONNECT_REQ
+        self._unflushed = None  # B10: it ends the transaction of ACK_CONNECT_REQ or MULTIPLY
+        if self._committing:
+            self.committed = self._committing
+            self._committing = 0
 
     def _take_release(self, now: float) -> None:
         """RELEASE, everything before it being there (9.2, 9.3, M39, M40)."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 
+from fsp_trio.core.lineage import Lineage
 from fsp_trio.integrity import Protection, Schedule
+from fsp_trio.integrity.branch import Branching
+from fsp_trio.integrity.suite import IntegritySuite
 from fsp_trio.wire.serial import sub
 
 OLD_KEY_LIFE = 60.0
@@ -21,17 +24,26 @@ sent under one before the first of them is acknowledged (F26)."""
 MASK = 0xFFFFFFFF
 FURTHEST_FIRST = 2**30
 """How far behind the numbers in use the first one of an AEAD era may lie; serial arithmetic ends at 2^31."""
+NEVER = 2**31
+"""Numbers after which a key is followed by another where none is: serial arithmetic ends there."""
 MAXIMUM_ERAS = 3
 """Keys remembered in one direction, the newest included."""
 
 
 class Secret:
-    """What protects an era: CRC64, or a key that is never changed, or a chain of keys that follow each other."""
+    """What protects an era: CRC64, or a MAC, which are never changed, or a chain of keys that follow each other."""
 
-    __slots__ = ("fixed", "mode", "reach", "rekey_after", "schedule")
+    __slots__ = ("accepted", "fixed", "lineage", "mode", "reach", "rekey_after", "schedule")
 
     def __init__(
-        self, mode: str, fixed: Protection | None, schedule: Schedule | None, *, rekey_after: int, reach: int
+        self,
+        mode: str,
+        fixed: Protection | None,
+        schedule: Schedule | None,
+        *,
+        rekey_after: int,
+        reach: int,
+        lineage: Lineage | None = None,
     ) -> None:
         self.mode = mode
         self.fixed = fixed
@@ -39,33 +51,52 @@ class Secret:
         self.rekey_after = rekey_after
         self.reach = reach
         """Numbers in one direction that one key may come to serve; 0 where they do not make nonces."""
+        self.lineage = lineage or Lineage()
+        """The family of connections whose keys have this one's master key."""
+        self.accepted: dict[bytes, int] | None = None
+        """Serials of the MULTIPLY packets that came under it, by the new ULTID of their sender (M22)."""
 
     @classmethod
-    def constant(cls, protection: Protection, *, reach: int = 0) -> Secret:
-        return cls(protection.mode, protection, None, rekey_after=0, reach=reach)
+    def constant(cls, protection: Protection, lineage: Lineage | None = None) -> Secret:
+        """CRC64 or a MAC."""
+        return cls(protection.mode, protection, None, rekey_after=NEVER, reach=0, lineage=lineage)
 
     @classmethod
-    def chain(cls, schedule: Schedule, rekey_after: int) -> Secret:
-        return cls("aead", None, schedule, rekey_after=rekey_after, reach=rekey_after)
+    def chain(
+        cls, schedule: Schedule, rekey_after: int, *, reach: int | None = None, lineage: Lineage | None = None
+    ) -> Secret:
+        """AEAD; `rekey_after` is NEVER where no key follows, and `reach` the same unless told otherwise."""
+        reach = rekey_after if reach is None else reach
+        return cls("aead", None, schedule, rekey_after=rekey_after, reach=reach, lineage=lineage)
 
     def batch(self, offset: int, batches_before: int) -> tuple[Protection, int]:
         if self.schedule is None:
             assert self.fixed is not None
-            return self.fixed, 2**31
+            return self.fixed, NEVER
         index, used = divmod(max(offset, 0), self.rekey_after)
         return self.schedule.batch(batches_before + index + 1), self.rekey_after - used
+
+    def branch(self, integrity: IntegritySuite, index: int, branching: Branching) -> Secret:
+        """The secret of a branch whose MULTIPLY is under batch `index` (11.5, M23); not of CRC64."""
+        if self.schedule is None:
+            return Secret.constant(integrity.branch_mac(self.fixed, branching), self.lineage)
+        schedule = integrity.branch_aead(self.schedule, index, branching)
+        return Secret.chain(schedule, self.rekey_after, reach=self.reach, lineage=self.lineage)
 
 
 class Era:
     """The numbers of one direction from `first` on, under one secret."""
 
-    __slots__ = ("_uses", "_worn_batch", "batches_before", "first", "secret")
+    __slots__ = ("_worn_batch", "batches_before", "first", "proven", "secret", "uses")
 
-    def __init__(self, first: int, secret: Secret) -> None:
+    def __init__(self, first: int, secret: Secret, uses: int = 0) -> None:
         self.first = first
         self.secret = secret
+        self.proven = secret.mode == "crc64"
+        """The peer is known to have it before it has acknowledged anything under it (F26)."""
         self._worn_batch = 0
-        self._uses = 0
+        self.uses = uses
+        """Applications of the newest key by this end (12.6); a branch begins with those of its parent's (11.1)."""
         self.batches_before = 0
         """Whole batches that lie before `first` since it was moved along."""
 
@@ -83,12 +114,16 @@ class Era:
         if secret.mode == "crc64":
             return 0
         if secret.schedule is not None:
-            batch = self.batches_before + max(sub(sn, self.first), 0) // secret.rekey_after
+            batch = self.index(sn) - 1
             if batch > self._worn_batch:
                 self._worn_batch = batch
-                self._uses = 0
-        self._uses += uses
-        return self._uses
+                self.uses = 0
+        self.uses += uses
+        return self.uses
+
+    def index(self, sn: int) -> int:
+        """The batch of a number; 1 is the first."""
+        return self.batches_before + max(sub(sn, self.first), 0) // self.secret.rekey_after + 1
 
     def batch(self, offset: int) -> tuple[Protection, int]:
         """The protection of the `offset`th number of the era, and how many numbers it serves from there on."""
@@ -100,8 +135,8 @@ class Direction:
 
     __slots__ = ("_run", "_run_first", "_run_length", "eras")
 
-    def __init__(self, first: int, secret: Secret) -> None:
-        self.eras = [Era(first, secret)]
+    def __init__(self, first: int, secret: Secret, uses: int = 0) -> None:
+        self.eras = [Era(first, secret, uses)]
         self._forget_run()
 
     def _forget_run(self) -> None:
@@ -146,6 +181,10 @@ class Direction:
     def newest(self) -> Era:
         return self.eras[-1]
 
+    def begun(self, next_sn: int) -> bool:
+        """The newest era has been used, or there never was another."""
+        return len(self.eras) == 1 or sub(next_sn, self.newest.first) > 0
+
     def move_along(self, sn: int) -> None:
         """Call now and then with the oldest number in use."""
         self.newest.move_along(sn)
@@ -163,10 +202,16 @@ class Keyring:
     __slots__ = ("_forget_at", "forgery_budget", "key_life", "receiving", "sending", "spent")
 
     def __init__(
-        self, protection: Protection, send_first: int, receive_first: int, *, key_life: int, forgery_budget: int
+        self,
+        secret: Secret,
+        send_first: int,
+        receive_first: int,
+        *,
+        key_life: int,
+        forgery_budget: int,
+        uses: int = 0,
     ) -> None:
-        secret = Secret.constant(protection)
-        self.sending = Direction(send_first, secret)
+        self.sending = Direction(send_first, secret, uses)
         self.receiving = Direction(receive_first, secret)
         self.key_life = key_life
         self.forgery_budget = forgery_budget
@@ -191,7 +236,7 @@ class Keyring:
     def unheard(self, una: int, next_sn: int) -> int:
         """Packets that may leave yet before one under the newest key is known to have been opened (F26)."""
         newest = self.sending.newest
-        if newest.secret.mode == "crc64" or sub(una, newest.first) > 0:
+        if newest.proven or sub(una, newest.first) > 0:
             return 2**30
         return LIMBO - sub(next_sn, newest.first)
 

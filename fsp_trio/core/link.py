@@ -1,7 +1,7 @@
 """First layer of a connection: who it is, what state it is in, which keys it has.
 
-A connection is made of eight layers, each a class that extends the one before:
-`Link` (this module), `Sealing`, `Outgoing`, `Acknowledged`, `Authentic`, `Incoming`, `Handshake` and `Connection`.
+A connection is made of nine layers, each a class that extends the one before: `Link` (this module), `Sealing`,
+`Outgoing`, `Acknowledged`, `Authentic`, `Incoming`, `Handshake`, `Multiplication` and `Connection`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 
 from fsp_trio.core.congestion import CongestionManager, Macroflow
 from fsp_trio.core.failure import Failure, FailureKind
-from fsp_trio.core.keyring import Era, Keyring
+from fsp_trio.core.keyring import Era, Keyring, Secret
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import SendQueue, SendWindow
 from fsp_trio.core.settings import Settings
@@ -154,12 +154,17 @@ class Link:
         self, send_first: int, receive_first: int, *, proof: tuple[bytes, bytes, bytes, bytes, bytes]
     ) -> None:
         """CRC64 from the fields of the handshake: check code, cookie, salt, time delta, timestamp (8.1.1)."""
-        self.keyring = Keyring(
-            self.revision.integrity.crc64(self.local_ultid, self.remote_ultid, *proof),
+        crc64 = self.revision.integrity.crc64(self.local_ultid, self.remote_ultid, *proof)
+        self.keyring = self._new_keyring(Secret.constant(crc64), send_first, receive_first)
+
+    def _new_keyring(self, secret: Secret, send_first: int, receive_first: int, uses: int = 0) -> Keyring:
+        return Keyring(
+            secret,
             send_first,
             receive_first,
             key_life=self.settings.key_life or self.revision.key_life,
             forgery_budget=self.settings.forgery_budget,
+            uses=uses,
         )
 
     def _take_path(self, remote: Address) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import Secret
@@ -173,12 +174,20 @@ class Outgoing(Sealing):
                         self._announce_key = False
                     return
                 self._announce_key = False
-            if not self.queue.ready:
+            if not self.queue.ready and not self._lets_end_go():
                 if self._shutdown_requested and not pieces:
                     self._send_release(batch, now)
                 return
             if not self._fill(batch, now):
                 return
+
+    @abstractmethod
+    def _lets_end_go(self) -> bool:
+        """An end that the queue held back may leave now; the layer of multiplication knows."""
+
+    def _bare_end(self) -> Op:
+        """What ends a transaction when no octets are left for its last packet (8.4.1, M16)."""
+        return self.revision.bare_commit
 
     def _admitted(self, now: float) -> int:
         """How many new packets the peer's window, the congestion window and the pacer admit."""
@@ -231,7 +240,7 @@ class Outgoing(Sealing):
             payload, ended = self.queue.cut(limit)
             op = Op.PERSIST if starts else Op.PURE_DATA
             if ended is not None and not payload:
-                op = self.revision.bare_commit
+                op = self._bare_end()
             self._emit(batch, op, 0 if ended is None else FLAG_EOT, payload, now)
         if ended is not None:
             self._happen(Event.FLUSH)

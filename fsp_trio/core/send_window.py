@@ -62,13 +62,15 @@ class Acknowledgement:
 class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
-    __slots__ = ("_coalesce", "_ends", "_start", "octets", "pieces", "whole_blocks")
+    __slots__ = ("_coalesce", "_ends", "_start", "holds_ends", "octets", "pieces", "whole_blocks")
 
     def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
         self.whole_blocks = whole_blocks
+        self.holds_ends = False
+        """The end of a transaction waits if no octets are left for its packet."""
         self._ends = 0
         """Transactions that end here."""
         self._start = 0
@@ -82,6 +84,8 @@ class SendQueue:
         """A packet can be made: of octets that end a transaction, or of others that need not wait to fill a block."""
         if self.whole_blocks and not self._ends:
             return self.octets > self._coalesce
+        if self.holds_ends and not self.octets:
+            return False
         return bool(self.pieces)
 
     def append(self, data: bytes) -> None:

@@ -30,6 +30,8 @@ class Settings:
     """Most octets held for a reader, however large the peer's packets, 2^16 to 2^40; as many may wait out of order."""
     send_buffer: int = 2**20
     """Octets queued or unacknowledged above which a sender waits, 1 to 2^40; a packet counts 128 more."""
+    branch_backlog: int = 16
+    """Branches of one session that the peer may ask for before they are accepted, 0 to 65,535; 0 refuses all (11)."""
     timers: Timers = field(default_factory=Timers.draft)
     """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None
@@ -50,6 +52,7 @@ class Settings:
         _between("receive_window", self.receive_window, MINIMUM_RECEIVE_WINDOW, MAXIMUM_RECEIVE_WINDOW)
         _between("receive_octets", self.receive_octets, 2**16, 2**40)
         _between("send_buffer", self.send_buffer, 1, 2**40)
+        _between("branch_backlog", self.branch_backlog, 0, 65_535)
         _between("forgery_budget", self.forgery_budget, 1, 2**62)
         for name in ("rekey_after", "key_life"):
             if (number := getattr(self, name)) is not None:

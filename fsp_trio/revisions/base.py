@@ -52,6 +52,8 @@ class Revision:
     """A packet that does not end its transaction is full: short ones are refused or misunderstood."""
     bare_commit: Op = Op.NULCOMMIT
     """What ends a transaction without octets, and confirms a connection (6.5, 8.4.1)."""
+    ends_with_empty_data: bool = False
+    """PURE_DATA without octets may end a transaction, where a bare commit would be misunderstood (F33)."""
     release_flags: int = FLAG_EOT
     """Flags of RELEASE: EoT if it ends a transaction, too (9.1, M37)."""
     acceptance_is_sealed: bool = True
@@ -80,6 +82,10 @@ class Revision:
     """Flags of features that this library does not have (4.6, F5)."""
     announces_keys: bool = True
     """A key installed takes effect with a packet that has no other purpose (M30)."""
+    mac_multiplies: bool = True
+    """A connection under a MAC may have branches (11.5)."""
+    branch_key_of_numbers: bool = False
+    """The key of a branch depends on the acceptor's first number, too (jason-00 10, A22)."""
     repeats_nonces: bool = False
     """Encryption is broken by design: one nonce serves many packets."""
     round_trips: RoundTripRule = RoundTripRule.SMOOTHED

@@ -31,6 +31,7 @@ GAO_07 = Revision(
     integrity=GAO,
     states=STATES,
     udp_port=18003,
+    ends_with_empty_data=True,
     unsupported_flags=FLAG_MIND | FLAG_CPR,
     rekey_after=2**29,
     key_life=2**30,

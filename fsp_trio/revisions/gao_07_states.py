@@ -57,6 +57,10 @@ STATES = StateTable(
         _t("5.1", _NON, Event.LISTEN, _LIS),
         _t("5.1", _NON, Event.CONNECT, _BOO, Reply.INIT_CONNECT),
         _t("5.2", _NON, Event.ACCEPT, _CHA, Reply.ACK_CONNECT_REQ),
+        _t("5.15", _NON, Event.MULTIPLY, _CLN, Reply.MULTIPLY),
+        # 5.16: nothing of its own has been sent yet, the answer is a transaction like any other (B6)
+        _t("5.16", _NON, Event.RCV_MULTIPLY, _CMD, Reply.CONFIRMATION, notify=True),
+        _t("5.16", _NON, Event.RCV_MULTIPLY_EOT, _CLB, Reply.CONFIRMATION, notify=True),
         # 5.2: the listener answers without a state of its own; see core.responder
         _t("5.2", _LIS, Event.RESET, _NON),
         # 5.3; M35: no RESET leaves BOOTSTRAP

@@ -48,6 +48,10 @@ STATES = StateTable(
         _t("4.1", _NON, Event.LISTEN, _LIS),
         _t("4.1", _NON, Event.CONNECT, _BOO, Reply.INIT_CONNECT),
         _t("4.2", _NON, Event.ACCEPT, _CHA, Reply.ACK_CONNECT_REQ),
+        _t("4.14", _NON, Event.MULTIPLY, _CLN, Reply.MULTIPLY),
+        # 4.15: nothing of its own has been sent yet, the answer is a transaction like any other
+        _t("4.15", _NON, Event.RCV_MULTIPLY, _CMD, Reply.CONFIRMATION, notify=True),
+        _t("4.15", _NON, Event.RCV_MULTIPLY_EOT, _CLB, Reply.CONFIRMATION, notify=True),
         # 4.2
         _t("4.2", _LIS, Event.RESET, _NON),
         # 4.3

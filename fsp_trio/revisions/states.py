@@ -49,6 +49,8 @@ class Event(enum.Enum):
     FLUSH = "API Send, flush"
     SHUTDOWN = "API Shutdown"
     RESET = "API Reset"
+    RCV_MULTIPLY = "MULTIPLY, accepted"
+    RCV_MULTIPLY_EOT = "MULTIPLY with EoT, accepted"
     RCV_ACK_INIT_CONNECT = "ACK_INIT_CONNECT"
     RCV_ACK_CONNECT_REQ = "ACK_CONNECT_REQ"
     RCV_ACK_CONNECT_REQ_EOT = "ACK_CONNECT_REQ with EoT"
@@ -74,6 +76,7 @@ class Reply(enum.Enum):
     CONNECT_REQUEST = "CONNECT_REQUEST"
     ACK_CONNECT_REQ = "ACK_CONNECT_REQ"
     CONFIRMATION = "NULCOMMIT or PERSIST"
+    MULTIPLY = "MULTIPLY"
     DATA = "data"
     SNACK = "delayed SNACK"
     ACK_FLUSH = "ACK_FLUSH"
@@ -141,5 +144,9 @@ OWN_COMMITTING = frozenset({State.COMMITTING, State.COMMITTING2})
 OWN_COMMITTED = frozenset({State.COMMITTED, State.CLOSABLE})
 PEER_OPEN = frozenset({State.ACTIVE, State.COMMITTING, State.COMMITTED})
 CONNECTING = frozenset({State.CONNECT_BOOTSTRAP, State.CONNECT_AFFIRMING})
+CONFIRMING = frozenset({State.CHALLENGING, State.CLONING})
+"""The first packet of the peer's in its turn establishes the connection."""
+AWAITING = CONNECTING | {State.CLONING}
+"""One packet was sent, and is repeated until it is answered."""
 CLOSING = frozenset({State.PRE_CLOSED, State.SHUT_REQUESTED})
 OVER = frozenset({State.NON_EXISTENT, State.CLOSED})

@@ -290,18 +290,6 @@ def test_an_extension_chain_that_is_malformed_inside() -> None:
     assert pair.client.statistics.drops["replay"] == 1
 
 
-def test_multiply_is_not_yet_supported() -> None:
-    """Dropped and counted, without using up a serial (M22)."""
-    pair = established(key=KEY)
-    wiretap = Wiretap(pair, KEY)
-    wiretap.follow()
-    server = wiretap.speakers[Side.SERVER]
-    datagram = wiretap.craft(Side.SERVER, Op.MULTIPLY, sn=add(server.next_sn, -1), expected=add(server.serial, 9))
-    pair.client.receive([datagram], Side.SERVER, pair.clock.now)
-    assert pair.client.statistics.drops == {"multiply": 1}
-    transfer(pair, Side.CLIENT, b"x")
-
-
 def test_drops_by_reason() -> None:
     """S4: each has a counter of its own, and none has another effect."""
     pair = established()

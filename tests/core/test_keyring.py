@@ -22,7 +22,7 @@ def chain(material: bytes = b"k", rekey_after: int = 64) -> Secret:
 
 
 def keyring_of(send_first: int = 0, receive_first: int = 2**31, *, budget: int = 2**32) -> Keyring:
-    return Keyring(CRC64, send_first, receive_first, key_life=2**30, forgery_budget=budget)
+    return Keyring(Secret.constant(CRC64), send_first, receive_first, key_life=2**30, forgery_budget=budget)
 
 
 @given(FIRSTS, st.lists(st.integers(1, 200), min_size=1, max_size=2), st.lists(st.integers(-5, 700), max_size=30))

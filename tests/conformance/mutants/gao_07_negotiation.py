@@ -60,7 +60,7 @@ NEGOTIATION: Final = [
     Mutant(
         "any source ULTID",
         INCOMING + "_receive_one_untrusted",
-        "if datagram[:ULTID_PAIR] != self._peer_ids:",
+        "if datagram[:ULTID_PAIR] != self._peer_ids and op is not Op.MULTIPLY:",
         "if False:",
         "4.1/wrong-source-ultid",
     ),
@@ -247,7 +247,7 @@ NEGOTIATION: Final = [
     Mutant(
         "handshake is not repeated",
         HANDSHAKE + "_handle_handshake_timer",
-        "if self.state in CONNECTING and now >= due:",
+        "if self.state in AWAITING and now >= due:",
         "if False:",
         "6.6/init-connect-repeated",
     ),

@@ -17,7 +17,7 @@ JASON: Final = [
     _mutant(
         "jason: any source ULTID",
         INCOMING + "_receive_one_untrusted",
-        "if datagram[:ULTID_PAIR] != self._peer_ids:",
+        "if datagram[:ULTID_PAIR] != self._peer_ids and op is not Op.MULTIPLY:",
         "if False:",
         "1.2/foreign-source-ultid-dropped",
     ),
@@ -197,7 +197,7 @@ JASON: Final = [
     _mutant(
         "jason: the handshake is not repeated",
         HANDSHAKE + "_handle_handshake_timer",
-        "if self.state in CONNECTING and now >= due:",
+        "if self.state in AWAITING and now >= due:",
         "if False:",
         "5.6/init-connect-repeated",
     ),
