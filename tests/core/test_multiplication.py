@@ -9,7 +9,7 @@ import pytest
 
 from fsp_trio.core import multiplication
 from fsp_trio.core.connection import Connection
-from fsp_trio.core.failure import FailureKind, MultiplicationRefused, ResetReason
+from fsp_trio.core.failure import FailureKind, KeyInstallationRefused, MultiplicationRefused, ResetReason
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
 from fsp_trio.integrity.branch import Branching
@@ -257,6 +257,53 @@ def test_serials_of_the_branch(family: Family) -> None:
     family.run_for(1)
     acceptors = [f for f in family.sent(Side.SERVER, Op.ACK_FLUSH) if f.datagram[:4] == other.local_ultid]
     assert expected_of(acceptors[0]) == 1
+
+
+def test_older_serials_do_not_count_in_the_branch(family: Family) -> None:
+    """M5, M24: the initiator's are newer than MULTIPLY's from the beginning."""
+    branch = family.multiply(b"first")
+    family.run_until(lambda: branch.is_established)
+    other = family.accepted(branch)
+    serial = expected_of(family.multiply_of(branch))
+    codec = GAO_07.codec
+    sn = (branch.sent.next_sn - 1) & 0xFFFFFFFF
+    snack = branch.received.snack(family.now, gaps=False)
+    key = branch.keyring.sending.newest.batch(0)[0]
+    for number, drop in ((serial, {"replay": 1}), (serial + 1, {"replay": 1})):
+        head, body = codec.acknowledgement(Op.ACK_FLUSH, 0, 64, sn, snack, number, None)
+        other.receive([key.seal(branch.local_ultid + other.local_ultid, head, body, True)], Side.CLIENT, family.now)
+        assert drops(other) == drop
+
+
+def test_a_request_behind_newer_packets_of_its_parent(family: Family) -> None:
+    """M22: the order of serials is no matter for MULTIPLY."""
+    family.accept = False
+    branch = Connection.multiply(family.client, family.ultid(), b"late", ends=True, now=family.now)
+    datagrams = branch.datagrams_to_send(family.now)
+    family.server.send(b"something to acknowledge")
+    family.server.commit()
+    family.run_for(1)
+    assert family.server._last_serial > expected_of(Flight(Side.CLIENT, datagrams[0], 0.0))
+    family.server.receive(datagrams, Side.CLIENT, family.now)
+    assert [request.payload for request in family.server.take_branch_requests()] == [b"late"]
+
+
+def test_multiply_does_not_hold_the_congestion_window(family: Family) -> None:
+    """F30: its repeat is far away; but the pacer counts it."""
+    before, credit = family.client.macroflow.in_flight, family.client.macroflow.credit
+    Connection.multiply(family.client, family.ultid(), bytes(500), ends=True, now=family.now)
+    assert family.client.macroflow.in_flight == before
+    assert family.client.macroflow.credit < credit
+
+
+def test_the_initiator_need_not_prove_its_key(family: Family) -> None:
+    """F26 is for keys that applications install: nobody without this one could have answered."""
+    branch = family.multiply(b"first")
+    family.run_until(lambda: branch.is_established)
+    mark = len(family.record)
+    branch.send(bytes(9 * 1024))
+    family.flush()
+    assert len([f for f in family.record[mark:] if f.datagram[:4] == branch.local_ultid]) == 9
 
 
 def test_no_out_of_band_packet_before_the_answer() -> None:
@@ -548,6 +595,47 @@ def test_a_branch_reset_after_a_lost_answer(family: Family) -> None:
     family.run_until(lambda: branch.is_over, 1)
     assert branch.failure is not None
     assert branch.failure.kind is FailureKind.RESET_BY_PEER
+
+
+def test_a_repeated_request_for_a_branch_that_was_reset_draws_the_same_reset(family: Family) -> None:
+    """M22: both the answer and the RESET are lost."""
+    family.lost = lambda flight: flight.sender is Side.SERVER
+    branch = family.multiply(b"first")
+    family.run_until(lambda: bool(family.sent(Side.SERVER, Op.NULCOMMIT)))
+    family.accepted(branch).reset(9, family.now)
+    family.run_for(2)
+    family.lost = lambda flight: False
+    mark = len(family.record)
+    family.dispatch(family.multiply_of(branch))
+    family.run_until(lambda: branch.is_over, 1)
+    assert [family.op(flight) for flight in family.record[mark:]] == [Op.MULTIPLY, Op.RESET]
+    assert branch.failure is not None
+    assert branch.failure.reason == 9
+
+
+def test_no_key_is_installed_before_the_answer(family: Family) -> None:
+    """The answer would be under it, and the initiator does not have it."""
+    branch = family.multiply(b"first")
+    family.run_until(lambda: bool(family.branches()))
+    other = family.accepted(branch)
+    read_all(other)
+    with pytest.raises(KeyInstallationRefused):
+        other.install_key(b"too early")
+
+
+def test_an_answer_that_acknowledges_something_else(family: Family) -> None:
+    """11.2: the acceptor expects the number after MULTIPLY's."""
+    family.lost = lambda flight: flight.sender is Side.SERVER
+    branch = family.multiply(b"first")
+    family.run_until(lambda: bool(family.branches()))
+    other = family.accepted(branch)
+    key = other.keyring.sending.newest.batch(0)[0]
+    codec = GAO_07.codec
+    for wrong in (-1, 1):
+        expected = (branch.sent.next_sn + wrong) & 0xFFFFFFFF
+        head = codec.head(codec.op_codes[Op.NULCOMMIT], 24, FLAG_EOT, 64, other.sent.next_sn, expected)
+        branch.receive([key.seal(other.local_ultid + branch.local_ultid, head, b"")], Side.SERVER, family.now)
+    assert drops(branch) == {"acknowledgement": 2}
 
 
 def test_refusals_remembered_are_bounded(family: Family) -> None:

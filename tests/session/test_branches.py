@@ -432,6 +432,31 @@ async def test_a_branch_that_lingers_keeps_the_parent(autojump_clock: MockClock)
         await b.aclose()
 
 
+async def test_closing_waits_for_branches_that_others_are_closing(autojump_clock: MockClock) -> None:
+    """What they send arrives, however long that takes; then comes the release."""
+    octets = random.Random(3).randbytes(1_000_000)
+    async with keyed() as (a, b), trio.open_nursery() as nursery:
+        branch = await a.multiply(b"head, ", ends=False)
+        theirs = await b.accept_branch()
+        await trio.sleep(1)
+        port = a.endpoint._port
+        send = port.send
+        port.send = lambda remote, datagrams, *, preliminary=False: len(datagrams)  # type: ignore[method-assign]
+        await branch.send_transaction().send_all(octets)
+        nursery.start_soon(branch.aclose)
+        await trio.sleep(1)
+        nursery.start_soon(a.aclose)
+        await trio.sleep(100)
+        assert not a._connection.is_over
+        port.send = send  # type: ignore[method-assign]
+        assert await read(theirs) == b"head, " + octets
+        await theirs.aclose()
+        await trio.sleep(5)
+        assert a.state is State.CLOSED
+        assert b.peer_released
+        await b.aclose()
+
+
 async def test_a_branch_that_lingers_for_too_long(autojump_clock: MockClock) -> None:
     async with keyed() as (a, b):
         await a.multiply(b"question")
