@@ -445,15 +445,48 @@ async def test_closing_waits_for_branches_that_others_are_closing(autojump_clock
         await branch.send_transaction().send_all(octets)
         nursery.start_soon(branch.aclose)
         await trio.sleep(1)
-        nursery.start_soon(a.aclose)
+        closed = trio.Event()
+
+        @nursery.start_soon
+        async def close() -> None:
+            await a.aclose()
+            closed.set()
+
         await trio.sleep(100)
-        assert not a._connection.is_over
+        assert not closed.is_set()
         port.send = send  # type: ignore[method-assign]
         assert await read(theirs) == b"head, " + octets
         await theirs.aclose()
         await trio.sleep(5)
         assert a.state is State.CLOSED
         assert b.peer_released
+        await b.aclose()
+
+
+async def test_a_parent_does_not_cut_off_the_release_of_a_branch(autojump_clock: MockClock) -> None:
+    """Closed while a branch lingered, it has the time that the branch takes."""
+    async with keyed() as (a, b):
+        await a.multiply(b"question")
+        theirs = await b.accept_branch()
+        answer = theirs.send_transaction()
+        await answer.send_all(b"h")
+        await trio.sleep(1)
+        ours = a.endpoint.sessions[1]
+        assert await (await ours.receive_transaction()).receive_some() == b"h"
+        await a.aclose()
+        await trio.sleep(59)
+        port = a.endpoint._port
+        send = port.send
+        port.send = lambda remote, datagrams, *, preliminary=False: len(datagrams)  # type: ignore[method-assign]
+        with trio.move_on_after(5):
+            await answer.commit()
+        assert ours.state is State.PRE_CLOSED
+        assert a.state is not State.NON_EXISTENT
+        port.send = send  # type: ignore[method-assign]
+        await answer.commit()
+        await theirs.aclose()
+        await trio.sleep(5)
+        assert a.state is State.CLOSED
         await b.aclose()
 
 
