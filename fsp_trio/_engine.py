@@ -26,7 +26,7 @@ from fsp_trio._branches import Branches
 from fsp_trio._lot import Lot
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
-from fsp_trio.errors import CommitTimeout, FSPClosedError, raise_broken
+from fsp_trio.errors import CommitTimeout, FSPBusyError, FSPClosedError, raise_broken
 from fsp_trio.ports import Batch
 from fsp_trio.revisions.states import State
 
@@ -137,6 +137,7 @@ class SessionEngine:
 
     def _raise_broken(self) -> NoReturn:
         self._breakage_told = True
+        self._after_reading()  # what was read may have broken it
         raise_broken(self._connection.failure)
 
     def _check_sendable(self) -> None:
@@ -224,8 +225,17 @@ class SessionEngine:
         self._after(trio.current_time())
         return ordinal
 
+    def _compress(self) -> None:
+        """What is sent next is a compressed transaction (8.8)."""
+        connection = self._connection
+        if not connection.revision.compressed_flag:
+            raise ValueError(f"revision {connection.revision.name} has no compression")
+        if connection.transaction_open:
+            raise FSPBusyError("a transaction is open that was begun without compression")
+        connection.compress_transaction()
+
     def _after_reading(self) -> None:
-        """Something was read: announce a window that opened."""
+        """Something was read: announce a window that opened, or tell that it could not be decompressed."""
         if self._connection.has_output:
             self._after(trio.current_time())
 

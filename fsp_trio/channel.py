@@ -27,11 +27,12 @@ class FSPChannel(trio.abc.Channel[bytes]):
     acknowledged it: one value per round trip and direction.
     """
 
-    def __init__(self, session: FSPSession, max_value_size: int) -> None:
+    def __init__(self, session: FSPSession, max_value_size: int, *, compressed: bool = False) -> None:
         max_value_size = operator.index(max_value_size)
         if max_value_size < 0:
             raise ValueError(f"max_value_size must not be negative, but is {max_value_size}")
         self._session = session
+        self._compressed = compressed
         self._guard = Guard("another task is receiving from this channel already")
         self._parts: list[bytes] = []
         self._size = 0
@@ -57,6 +58,8 @@ class FSPChannel(trio.abc.Channel[bytes]):
         data = bytes(value)
         await trio.lowlevel.checkpoint_if_cancelled()
         waited = await session._wait_room(MAXIMUM_UNACKNOWLEDGED_VALUES)
+        if self._compressed:
+            session._compress()
         session._connection.send(data)
         session._commit()
         if not waited:

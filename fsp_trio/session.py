@@ -120,8 +120,11 @@ class FSPSession(MultiplyingEngine):
 
     # using
 
-    def send_transaction(self) -> SendTransaction:
+    def send_transaction(self, *, compressed: bool = False) -> SendTransaction:
         """Begin an outgoing transmit transaction (gao-07 8.2).
+
+        `compressed`: its octets travel as LZ4 blocks (8.8), which leave whenever 131,072 of them are there, and at the
+        end.  The peer learns of it by a flag, its application need not know.  ValueError in revisions without it.
 
         Nothing is sent before its first octets are, or its end is.  FSPBusyError if the one before has not been
         ended, or while the session serves a stream or channel; FSPClosedError after `aclose` or `reset`.
@@ -130,6 +133,9 @@ class FSPSession(MultiplyingEngine):
         self._check_unused()
         if self._writer is not None and not self._writer.ended:
             raise FSPBusyError("the outgoing transaction has not been ended")
+        if compressed:
+            self._check_sendable()
+            self._compress()
         self._writer = SendTransaction(self)
         return self._writer
 
@@ -186,25 +192,32 @@ class FSPSession(MultiplyingEngine):
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
 
-    def stream(self) -> FSPStream:
-        """The session as a byte stream: the next transaction each way.
+    def stream(self, *, compressed: bool = False) -> FSPStream:
+        """The session as a byte stream: the next transaction each way; `compressed` as for `send_transaction`.
 
         FSPBusyError if a transaction, stream or channel is open, or not all of one that was closed early has come;
         FSPClosedError after `aclose` or `reset`.  Closing the stream closes the session.
         """
         self._claim()
+        if compressed:
+            self._check_sendable()
+            self._compress()
         self._user = stream = FSPStream(self)
         return stream
 
-    def channel(self, *, max_value_size: int = 2**20) -> FSPChannel:
+    def channel(self, *, max_value_size: int = 2**20, compressed: bool = False) -> FSPChannel:
         """The session as a channel of bytes values: one per transaction each way.
+
+        `compressed`: each value that is sent travels as LZ4 (8.8); values that come may be compressed or not.
 
         `max_value_size` is in octets and binds both directions.  FSPBusyError if a transaction, stream or channel
         is open, or not all of one that was closed early has come; FSPClosedError after `aclose` or `reset`.
         Closing the channel closes the session.
         """
         self._claim()
-        self._user = channel = FSPChannel(self, max_value_size)
+        if compressed and not self._connection.revision.compressed_flag:
+            raise ValueError(f"revision {self._connection.revision.name} has no compression")
+        self._user = channel = FSPChannel(self, max_value_size, compressed=compressed)
         return channel
 
     def install_key(

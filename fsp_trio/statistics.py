@@ -51,7 +51,7 @@ class SessionStatistics:
             ),
             inbox_drops=session.inbox_drops,
             unacknowledged=connection.unacknowledged,
-            readable=connection.received.ready_octets if connection.has_windows else 0,
+            readable=connection.readable_octets,
             transactions_committed=connection.committed,
             undelivered=connection.undelivered,
             srtt=connection.rtt.srtt,

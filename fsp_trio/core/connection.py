@@ -1,13 +1,13 @@
-"""Ninth layer of a connection: the application's side, and time."""
+"""Tenth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
+from fsp_trio.core.compressing import Compressing
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
 from fsp_trio.core.keyring import NEVER, Secret
-from fsp_trio.core.multiplication import Multiplication
 from fsp_trio.revisions.states import AWAITING, CONNECTED, OVER, OWN_OPEN, Event, State
 from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub
@@ -16,7 +16,7 @@ PACKET_COST = 128
 """Octets for which a packet counts in the send buffer, beside its payload, until it is acknowledged."""
 
 
-class Connection(Multiplication):
+class Connection(Compressing):
     """One end of an FSP connection, without sockets, clock or tasks.
 
     Feed it datagrams (`receive`) and the time (`handle_timer`, `handle_heartbeat`); after each call that may have
@@ -35,7 +35,10 @@ class Connection(Multiplication):
         self._check_open()
         if data:
             self._own_open = True
-            self.queue.append(data)
+            if self._compressor is not None:
+                data = self._compressed(data)
+            if data:
+                self.queue.append(data)
 
     def seal_alone(self, data: bytes, now: float) -> bytes:
         """The datagram for octets that make one packet where nothing else waits or is under way; else b"".
@@ -71,9 +74,12 @@ class Connection(Multiplication):
         self._check_open()
         if self._answer_at < math.inf and not self.queue:
             self._answer()  # an empty transaction would be taken for nothing but that
+        if rest := self._end_compression():
+            self.queue.append(rest)
         self._ordinal += 1
         self._own_open = False
         self.queue.end(self._ordinal)
+        self.queue.flags = 0
         return self._ordinal
 
     def _check_open(self) -> None:
@@ -93,12 +99,12 @@ class Connection(Multiplication):
     @property
     def unacknowledged(self) -> int:
         """Octets of payload queued or in flight."""
-        return self.queue.octets + (self.sent.payload if self.has_windows else 0)
+        return self._uncompressed + self.queue.octets + (self.sent.payload if self.has_windows else 0)
 
     @property
     def buffered(self) -> int:
         """As `unacknowledged`, and what it costs to remember each packet; not what waits for a block to be filled."""
-        queued = self.queue.octets if self.queue.ready else 0
+        queued = self.queue.octets if self.queue.ready else 0  # what waits for its block to be filled cannot leave
         if not self.has_windows:
             return queued
         sent = self.sent
@@ -116,16 +122,20 @@ class Connection(Multiplication):
     @property
     def readable(self) -> bool:
         """There are octets to read, or the end of a transaction is next."""
+        if self._compressed_in:
+            return self._may_read_inflated
         return self.has_windows and bool(self.received.ready)
 
     @property
     def at_end(self) -> bool:
-        return self.has_windows and self.received.at_end
+        return self.has_windows and self.received.at_end and not self._inflated
 
     def read(self, max_octets: int) -> bytes:
         """At most `max_octets` octets of the current incoming transaction; b"" when there are none (now)."""
         if not self.has_windows:
             return b""
+        if self._compressed_in:
+            return self._read_inflated(max_octets)
         data = self.received.read(max_octets)
         if data:
             self._reading_made_room()
@@ -135,30 +145,28 @@ class Connection(Multiplication):
         """Step over the end of a transaction; raises ConnectionMisuse if there is none here."""
         if not self.at_end:
             raise ConnectionMisuse("the incoming transaction has not ended here")
+        if self._compressed_in:
+            self._next_inflated()
         self.received.next_transaction()
         self._reading_made_room()
+        if self._compressed_in:
+            self._inflate()
 
     def discard_unread(self) -> None:
         """Nobody will read what has arrived."""
         if self.has_windows:
             self.received.clear_ready()
-
-    def _reading_made_room(self) -> None:
-        """Announce at once that a shut window opened, or grew by half of its capacity, in blocks or octets (M8, N1)."""
-        if self.state in OVER or self.state is State.CHALLENGING:
-            return
-        received = self.received
-        told = sub(self.advertised_edge, received.expected)
-        relieved = received.refused and received.octets_left >= received.refused
-        if relieved:
-            received.refused = 0
-        if told <= 0 or relieved or (received.window - told) * 2 >= received.capacity:
-            self._ack_now = True
+            self._decompressor = None
 
     @property
     def unread_without_key(self) -> bool:
         """Octets wait for the reader that came before any key was installed: anybody may have sent them."""
-        return self.has_windows and not self.keyring.keyed and self.received.ready_octets > 0
+        return self.has_windows and not self.keyring.keyed and self.readable_octets > 0
+
+    @property
+    def readable_octets(self) -> int:
+        """Octets in order that wait for the reader, as they are now: compressed or not."""
+        return self.received.ready_octets + self._inflated if self.has_windows else 0
 
     @property
     def peer_released(self) -> bool:

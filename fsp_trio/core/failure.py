@@ -27,8 +27,10 @@ class FailureKind(enum.Enum):
     """`Settings.forgery_budget` was spent (8.1, F7)."""
     PARENT_ENDED = "the session from which it was multiplied has ended"
     """A branch does not outlive the session that it was made from."""
+    COMPRESSION = "the peer's compressed octets cannot be decompressed"
+    """Octets that are no LZ4, a block of more than 131,072 octets, or one that is cut off (8.8, M44)."""
     UNSUPPORTED = "the peer used a feature that this end does not have"
-    """Minimal delay or compression (4.6, F5)."""
+    """Minimal delay, or compression where the revision has none (4.6, F5)."""
 
 
 class ResetReason(enum.IntEnum):
@@ -48,11 +50,13 @@ class ResetReason(enum.IntEnum):
     UNREAD_DATA = 6
     """Octets came for an application that had closed the session already."""
     UNSUPPORTED = 7
-    """The peer used minimal delay or compression (F5)."""
+    """The peer used minimal delay (F5)."""
     MESSAGE_TOO_LONG = 8
     """A channel met a value longer than its `max_value_size`."""
     PROTOCOL_ERROR = 9
     """For applications whose peer does not keep to their own protocol; the library does not use it."""
+    COMPRESSION = 11
+    """A compressed transaction could not be decompressed (M44)."""
     PARENT_ENDED = 10
     """The session of which this one is a branch ended."""
 

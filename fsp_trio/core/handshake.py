@@ -341,6 +341,8 @@ class Handshake(Incoming):
         ends = bool(flags & FLAG_EOT) or self.revision.acceptance_ends
         self._peer_open = not ends
         if payload:
+            if flags & self.revision.compressed_flag:
+                self._compressed_in.add(0)  # 8.8
             self.received.deliver(payload, ends)
             self.statistics.payload_received += len(payload)
         self.established_at = now
@@ -357,6 +359,7 @@ class Handshake(Incoming):
             self._emit(self._urgent, bare, FLAG_EOT, b"", now)
             self._end_sent(self.sent.blocks[-1], 0)
             return
+        self._transaction_flags = self.queue.pieces[0].flags
         payload, ended = self.queue.cut(self.payload_limit)
         if not payload:  # an empty transaction of the application's own
             self._happen(event, True)

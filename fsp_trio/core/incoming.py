@@ -36,7 +36,7 @@ _PACKET_EVENTS = {
 class Incoming(Authentic):
     """Tells packets apart, puts those of the stream in order and lets the state machine have them."""
 
-    __slots__ = ("_limbo", "_telling_flags", "undelivered")
+    __slots__ = ("_compressed_in", "_limbo", "_telling_flags", "undelivered")
 
     def _start_incoming(self) -> None:
         self._start_authentic()
@@ -45,6 +45,8 @@ class Incoming(Authentic):
         self._telling_flags = (FLAG_EOT | revision.unsupported_flags | congestion) << 24
         """Flags that mean something, as the fixed header has them."""
         self._limbo: list[tuple[bytes, Address, float]] = []
+        self._compressed_in: set[int] = set()
+        """Which incoming transactions are compressed, counted as `ReceiveWindow` does (8.8)."""
         self.undelivered = 0
         """Octets of ours that the peer had not acknowledged when it released the connection (B16)."""
 
@@ -64,6 +66,8 @@ class Incoming(Authentic):
         if taken < number:
             for datagram in datagrams[taken:]:
                 self._receive_one_untrusted(datagram, source, now)
+        if self._compressed_in:
+            self._inflate()
         if congested and self.revision.tells_congestion and (self._news != before or taken):
             self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
 
@@ -177,6 +181,10 @@ class Incoming(Authentic):
     @abstractmethod
     def _receive_preliminary_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         """Packets of the handshake; the next layer knows them."""
+
+    @abstractmethod
+    def _inflate(self) -> None:
+        """Something of a compressed transaction may have come; the layer of compression knows."""
 
     @abstractmethod
     def _receive_answer_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
@@ -301,6 +309,8 @@ class Incoming(Authentic):
             bare = op is self.revision.bare_commit and not payload
             technical = bare and (confirming or (not self._peer_open and self._first_of_key(first)))
             received.advance(arrived)
+            if flags & self.revision.compressed_flag and payload and (confirming or not self._peer_open):
+                self._compressed_in.add(received.ends)  # 8.8: the first packet tells
             self._happen_in_order(op, ends, payload, flushing, technical, now)
             if self.state in OVER:
                 return

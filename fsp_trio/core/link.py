@@ -1,7 +1,7 @@
 """First layer of a connection: who it is, what state it is in, which keys it has.
 
-A connection is made of nine layers, each a class that extends the one before: `Link` (this module), `Sealing`,
-`Outgoing`, `Acknowledged`, `Authentic`, `Incoming`, `Handshake`, `Multiplication` and `Connection`.
+A connection is made of ten layers, each a class that extends the one before: `Link` (this module), `Sealing`,
+`Outgoing`, `Acknowledged`, `Authentic`, `Incoming`, `Handshake`, `Multiplication`, `Compressing` and `Connection`.
 """
 
 from __future__ import annotations

@@ -389,6 +389,8 @@ class Multiplication(Handshake):
         self._happen(Event.RCV_MULTIPLY_EOT if ends else Event.RCV_MULTIPLY)
         self._peer_open = not ends
         if request.payload:
+            if request.flags & self.revision.compressed_flag:
+                self._compressed_in.add(0)  # 8.8
             self.received.deliver(request.payload, ends)
             self.statistics.payload_received += len(request.payload)
         self._told(self.received.expected, self.received.window)

@@ -232,6 +232,8 @@ class Outgoing(Sealing):
         protection, run = self.keyring.sending.run(self.sent.next_sn)
         limit = self.payload_limit
         starts = self.state in OWN_COMMITTED
+        if starts:
+            self._transaction_flags = self.queue.pieces[0].flags
         payloads = self.queue.cut_full(limit, min(admitted, run)) if self.queue.octets > limit else []
         if payloads:
             ended = None
@@ -276,6 +278,7 @@ class Outgoing(Sealing):
         """Send a bare commit of the protocol's own (M30); False if the window does not admit it now."""
         if self._admitted(now) <= 0:
             return False
+        self._transaction_flags = 0
         self._emit(batch, self.revision.bare_commit, FLAG_EOT, b"", now)
         self._happen(Event.FLUSH)
         self._end_sent(self.sent.blocks[-1], 0)
@@ -290,6 +293,7 @@ class Outgoing(Sealing):
         if self.sent.blocks or self._unflushed is not None or self._admitted(now) <= 0:
             return
         self._happen(Event.SHUTDOWN)
+        self._transaction_flags = 0
         self._emit(batch, Op.RELEASE, self.revision.release_flags, b"", now)
         self._unflushed = self.sent.blocks[-1]
         self._close_at = now + self.revision.shutdown_timeout

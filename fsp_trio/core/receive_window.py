@@ -26,8 +26,10 @@ class ReceiveWindow:
         "capacity",
         "early",
         "early_octets",
+        "ends",
         "expected",
         "latest_at",
+        "passed",
         "ready",
         "ready_octets",
         "refused",
@@ -40,6 +42,10 @@ class ReceiveWindow:
         self.ready_octets = 0
         self.early: dict[int, Early] = {}
         self.early_octets = 0
+        self.ends = 0
+        """Transactions that have come whole."""
+        self.passed = 0
+        """Transactions that the reader has stepped over."""
         self.refused = 0
         """Octets of the newest packet for which there was no room, until there is."""
         self.latest_at = 0.0
@@ -86,6 +92,7 @@ class ReceiveWindow:
         if payload or ends:  # an empty PURE_DATA is nothing to read (M16)
             self.ready.append((payload,) if ends else payload)
             self.ready_octets += len(payload)
+            self.ends += ends
 
     # leaving
 
@@ -134,6 +141,7 @@ class ReceiveWindow:
     def next_transaction(self) -> None:
         del self.ready[0]
         self._partial = 0
+        self.passed += 1
 
     def clear_early(self) -> None:
         self.early.clear()

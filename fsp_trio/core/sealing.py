@@ -16,11 +16,13 @@ from fsp_trio.wire.packets import Op
 class Sealing(Link):
     """Makes packets of payloads; which, and when, is the next layer's business."""
 
-    __slots__ = ("_first_sends", "advertised_edge", "told_expected")
+    __slots__ = ("_first_sends", "_transaction_flags", "advertised_edge", "told_expected")
 
     def _start_sealing(self) -> None:
         self._first_sends = 0
         """New packets since the interval began that limits repeats (8.5.4)."""
+        self._transaction_flags = 0
+        """Flags of all packets of the outgoing transaction."""
         self.advertised_edge = 0
         """The furthest number that the windows told so far admit."""
         self.told_expected = 0
@@ -39,7 +41,7 @@ class Sealing(Link):
         if self._srr_since == NEXT:
             self._srr_since = sn
         codec = self.codec
-        flags |= self._header_flags()
+        flags |= self._header_flags() | self._transaction_flags
         head = codec.head(codec.op_codes[op], NORMAL_HEADER, flags, received.window, sn, received.expected)
         return self.keyring.sending.run(sn)[0].seal(self._ids, head, payload)
 
@@ -58,7 +60,7 @@ class Sealing(Link):
         head = self.codec.head
         expected = self.received.expected
         window = self.received.window
-        flags = self._header_flags()
+        flags = self._header_flags() | self._transaction_flags
         sn = first = sent.next_sn
         if self._srr_since == NEXT:
             self._srr_since = sn

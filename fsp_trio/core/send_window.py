@@ -32,9 +32,10 @@ class Block:
 
 @dataclass(slots=True)
 class Piece:
-    """Queued octets of one transaction; `ordinal` is not 0 if they end it."""
+    """Queued octets of one transaction; `ordinal` is not 0 if they end it, `flags` are those of its packets."""
 
     data: bytes
+    flags: int
     ordinal: int = 0
 
 
@@ -62,13 +63,15 @@ class Acknowledgement:
 class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
-    __slots__ = ("_coalesce", "_ends", "_start", "holds_ends", "octets", "pieces", "whole_blocks")
+    __slots__ = ("_coalesce", "_ends", "_start", "flags", "holds_ends", "octets", "pieces", "whole_blocks")
 
     def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
         self.octets = 0
         self._coalesce = coalesce
         self.whole_blocks = whole_blocks
+        self.flags = 0
+        """Of the transaction to which octets are added now."""
         self.holds_ends = False
         """The end of a transaction waits if no octets are left for its packet."""
         self._ends = 0
@@ -96,7 +99,7 @@ class SendQueue:
             if not last.ordinal and len(last.data) + len(data) <= self._coalesce:
                 last.data += data
                 return
-        self.pieces.append(Piece(data))
+        self.pieces.append(Piece(data, self.flags))
 
     def end(self, ordinal: int) -> None:
         """End the open transaction: with its last queued octets, or with a piece that has none (M16)."""
@@ -106,7 +109,7 @@ class SendQueue:
             if not last.ordinal:
                 last.ordinal = ordinal
                 return
-        self.pieces.append(Piece(b"", ordinal))
+        self.pieces.append(Piece(b"", 0, ordinal))
 
     def cut_full(self, limit: int, count: int) -> list[bytes]:
         """Take up to `count` payloads of exactly `limit` octets that end nothing, from the first piece alone."""

@@ -21,6 +21,12 @@ class ConnectionStatistics:
     """Octets of the application's, each counted once however often it was repeated."""
     payload_received: int = 0
     """Octets of the peer's application, in order."""
+    plain_sent: int = 0
+    """Octets of the application's in compressed transactions (8.8), before they were compressed."""
+    compressed_sent: int = 0
+    """What was made of them."""
+    plain_received: int = 0
+    """Octets read from compressed transactions."""
     in_band_sent: int = 0
     """Packets with a sequence number of their own (gao-07 4.6), repeats not included."""
     out_of_band_sent: int = 0

@@ -76,6 +76,8 @@ class Revision:
     repeated RELEASE always does."""
     commits_out_of_band: bool = False
     """An out-of-band packet may end the peer's transaction after the fact (jason-00 7.5, A34)."""
+    compressed_flag: int = 0
+    """The flag of the first packet of a compressed transaction (8.8); 0 where there are none."""
     tells_congestion: bool = True
     """ECE and SRR (4.6, 8.7)."""
     unsupported_flags: int

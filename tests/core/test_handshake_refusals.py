@@ -7,7 +7,6 @@ import pytest
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.revisions.states import State
 from fsp_trio.wire.packets import (
-    FLAG_CPR,
     FLAG_EOT,
     FLAG_MIND,
     AckInitConnect,
@@ -112,7 +111,7 @@ def test_b5_an_acceptance_without_eot() -> None:
     assert not situation.subject.at_end
 
 
-@pytest.mark.parametrize("flag", [FLAG_MIND, FLAG_CPR])
+@pytest.mark.parametrize("flag", [FLAG_MIND])
 def test_f5_an_acceptance_with_a_feature_that_is_not_there(flag: int) -> None:
     """F5: its payload would be delivered wrongly."""
     situation = affirming_client()

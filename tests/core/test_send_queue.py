@@ -95,7 +95,7 @@ def test_what_was_appended_after_an_end_is_another_transaction() -> None:
     queue.append(b"ab")
     queue.end(1)
     queue.append(b"cd")
-    assert queue.cut(LIMIT) == (b"ab", Piece(b"ab", 1))
+    assert queue.cut(LIMIT) == (b"ab", Piece(b"ab", 0, 1))
     assert queue.cut(LIMIT) == (b"cd", None)
     assert not queue
 

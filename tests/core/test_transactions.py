@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, ResetReason
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions.states import State
-from fsp_trio.wire.packets import FLAG_CPR, FLAG_EOT, FLAG_MIND, Op
+from fsp_trio.wire.packets import FLAG_EOT, FLAG_MIND, Op
 from fsp_trio.wire.serial import add
 
 from .pair import Side
@@ -141,7 +141,7 @@ def test_m37_eot_counts_when_everything_before_it_is_there() -> None:
     assert drain(client) == [b"bc"]
 
 
-@pytest.mark.parametrize("flag", [FLAG_MIND, FLAG_CPR])
+@pytest.mark.parametrize("flag", [FLAG_MIND])
 @pytest.mark.parametrize("op", [Op.PERSIST, Op.PURE_DATA])
 def test_f5_features_that_are_not_there(op: Op, flag: int) -> None:
     """F5: RESET with reason UNSUPPORTED; the peer hears why."""
