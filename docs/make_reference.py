@@ -53,12 +53,24 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "fsp_trio.keying",
         (
             "agree_psk",
+            "agree_x25519",
+            "only",
+            "anyone",
+            "fingerprint",
             "KeyAgreementError",
             "KeyAgreementTimeout",
+            "UntrustedPeerError",
             "MINIMUM_SECRET",
             "KEY_AGREEMENT_FAILED",
             "GREETING",
+            "GREETINGS",
+            "Trust",
         ),
+    ),
+    (
+        "CHAKA: fsp_trio.keying.chaka",
+        "fsp_trio.keying.chaka",
+        ("chaka_welcome", "salted_password", "agree_chaka_client", "agree_chaka_server"),
     ),
     (
         "Key log: fsp_trio.keylog",
@@ -352,7 +364,7 @@ def _properties(body: list[ast.stmt], constructor: ast.FunctionDef | None) -> It
 def constant_entry(module: ModuleType, name: str) -> list[str]:
     value = getattr(module, name)
     source = module
-    for candidate in (module.__name__, "fsp_trio.endpoint", "fsp_trio.testing.streams", "fsp_trio.ports.base"):
+    for candidate in (module.__name__, *CONSTANTS_FROM):
         source = importlib.import_module(candidate)
         tree = ast.parse(inspect.getsource(source))
         for found, _, text, documentation in documented_attributes(tree.body):
@@ -362,6 +374,15 @@ def constant_entry(module: ModuleType, name: str) -> list[str]:
     raise LookupError(name)
 
 
+CONSTANTS_FROM = (
+    "fsp_trio.endpoint",
+    "fsp_trio.testing.streams",
+    "fsp_trio.ports.base",
+    "fsp_trio.keying.errors",
+    "fsp_trio.keying.psk",
+    "fsp_trio.keying.x25519",
+)
+"""Modules whose constants are public under another name."""
 INTERNAL = {"deliver", "drop", "of"}
 """Methods without underscore that are for the library itself."""
 MADE_ELSEWHERE = {"PairMaker", "SimulatedPort"}

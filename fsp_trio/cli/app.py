@@ -18,9 +18,11 @@ from fsp_trio._groups import unwrapped
 from fsp_trio.cli import decoding, echoing, keys, receiving, sending
 from fsp_trio.cli.connection import Common, parse_target
 from fsp_trio.cli.exits import ALREADY_TOLD, EXIT_CODES, CommandError, Exit, Interrupted, explain
+from fsp_trio.cli.key_files import configuration, public_line, write_identity
 from fsp_trio.cli.reporting import Reporter
 from fsp_trio.cli.storage import Store
 from fsp_trio.endpoint import DEFAULT_PORT
+from fsp_trio.keying import fingerprint
 from fsp_trio.revisions import REVISIONS
 
 __all__ = ["main"]
@@ -71,13 +73,22 @@ async def _watch_signals(task_status: trio.TaskStatus[None]) -> None:
             raise Interrupted
 
 
-_COMMON_OPTIONS = [
+_FILE = click.Path(path_type=Path)
+_CLIENT_OPTIONS = [
     click.option(
-        "--psk",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="File with the key that both ends have: at least 16 random octets.",
+        "--identity", type=_FILE, metavar="FILE", help="Own key, for servers that want to know their clients."
     ),
+    click.option(
+        "--known-hosts", type=_FILE, metavar="FILE", help="File with the keys of hosts that were seen before."
+    ),
+    click.option("--strict", is_flag=True, help="Speak only with hosts whose key is in that file."),
+]
+_SERVER_OPTIONS = [
+    click.option("--identity", type=_FILE, metavar="FILE", help="Own key, made by fsp-trio keygen."),
+    click.option("--authorized", type=_FILE, metavar="FILE", help="Let in only clients whose key is in this file."),
+]
+_COMMON_OPTIONS = [
+    click.option("--psk", type=_FILE, metavar="FILE", help="Use a key that both ends have: 16 random octets or more."),
     click.option("--insecure", is_flag=True, help="Go without key and encryption."),
     click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="UDP port."),
     click.option("--bind", "--host", "bind", default="0.0.0.0", show_default=True, help="Local IPv4 address."),  # noqa: S104
@@ -118,13 +129,17 @@ _COMMON_OPTIONS = [
 ]
 
 
-def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of all commands, and call `function` with a Common and a Reporter in their place."""
+def with_common_options(*, serves: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options that all commands have, and call the function with a Common and a Reporter in their place."""
+    return partial(_with_common_options, serves)
 
+
+def _with_common_options(serves: bool, function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def command(
         psk: Path | None,
         insecure: bool,
+        identity: Path | None,
         port: int,
         bind: str,
         timers: Literal["draft", "responsive"],
@@ -133,10 +148,23 @@ def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
         revision: str,
         accept_repeated_nonces: bool,
         as_json: bool,
+        known_hosts: Path | None = None,
+        strict: bool = False,
+        authorized: Path | None = None,
         **own: Any,
     ) -> None:
         reporter = Reporter(as_json=as_json)
-        key = keys.choose_key(psk, insecure, reporter.warn)
+        key = keys.choose_key(
+            psk=psk,
+            insecure=insecure,
+            identity=identity,
+            known_hosts=known_hosts,
+            strict=strict,
+            authorized=authorized,
+            serves=serves,
+            warn=reporter.warn,
+            info=reporter.info,
+        )
         common = Common(
             key=key,
             bind=bind,
@@ -149,7 +177,7 @@ def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(common, reporter, **own)
 
-    for option in reversed(_COMMON_OPTIONS):
+    for option in reversed([*(_SERVER_OPTIONS if serves else _CLIENT_OPTIONS), *_COMMON_OPTIONS]):
         option(command)
     return command
 
@@ -164,7 +192,11 @@ def _target(text: str, common: Common) -> tuple[str, int]:
 @click.group(no_args_is_help=False, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fsp_trio.__version__, prog_name="fsp-trio")
 def fsp() -> None:
-    """Files, echo and ping over the Flexible Session Protocol (FSP)."""
+    """Files, echo and ping over the Flexible Session Protocol (FSP).
+
+    Sessions are encrypted: with the key of the server, which `keygen` makes and `send` and `ping` remember when they
+    see it for the first time, or with a file that both ends have (--psk).
+    """
 
 
 @fsp.command(epilog=EXIT_CODES)
@@ -177,7 +209,7 @@ def fsp() -> None:
 )
 @click.option("--once", is_flag=True, help="End after the first sender, whatever comes of it.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@with_common_options
+@with_common_options(serves=True)
 def receive(common: Common, reporter: Reporter, *, out: Path, once: bool, overwrite: bool) -> None:
     """Receive files from `fsp-trio send`, until interrupted."""
     store = Store(out, overwrite=overwrite)
@@ -189,7 +221,7 @@ def receive(common: Common, reporter: Reporter, *, out: Path, once: bool, overwr
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.argument("host", metavar="HOST[:PORT]")
-@with_common_options
+@with_common_options(serves=False)
 def send(common: Common, reporter: Reporter, *, files: tuple[Path, ...], host: str) -> None:
     """Send files to `fsp-trio receive` at a host."""
     summary = run(partial(sending.send_files, files, *_target(host, common), common, reporter))
@@ -199,7 +231,7 @@ def send(common: Common, reporter: Reporter, *, files: tuple[Path, ...], host: s
 
 
 @fsp.command(epilog=EXIT_CODES)
-@with_common_options
+@with_common_options(serves=True)
 def echo(common: Common, reporter: Reporter) -> None:
     """Give back what `fsp-trio ping` sends, until interrupted."""
     run(partial(echoing.echo, common, reporter))
@@ -224,11 +256,26 @@ def echo(common: Common, reporter: Reporter) -> None:
     show_default=True,
     help="Octets in each.",
 )
-@with_common_options
+@with_common_options(serves=False)
 def ping(common: Common, reporter: Reporter, *, host: str, count: int, interval: float, size: int) -> None:
     """Measure round trips to `fsp-trio echo` at a host."""
     work = partial(echoing.ping, *_target(host, common), common, reporter, count=count, interval=interval, size=size)
     reporter.summary(run(work))
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.argument("file", required=False, type=_FILE, metavar="[FILE]")
+@click.option("--force", is_flag=True, help="Replace a key that is there.")
+def keygen(file: Path | None, force: bool) -> None:
+    """Make a key of one's own, and print the public part.
+
+    The private part goes to FILE, or to where `receive` and `echo` look for it.
+    """
+    path = file or configuration() / "identity"
+    public = bytes(write_identity(path, force=force).verify_key)
+    click.echo(f"private key: {path}")
+    click.echo(f"public key:  {public_line(public)}")
+    click.echo(f"fingerprint: {fingerprint(public)}")
 
 
 fsp.add_command(decoding.decode)

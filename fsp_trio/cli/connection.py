@@ -11,6 +11,7 @@ import trio
 
 from fsp_trio import keying, revisions
 from fsp_trio.cli.exits import CommandError, Exit
+from fsp_trio.cli.keys import KeySource
 from fsp_trio.cli.reporting import Reporter
 from fsp_trio.cli.statistics import format_address
 from fsp_trio.core.settings import Settings
@@ -26,7 +27,6 @@ HEARTBEAT: Final = 10.0
 """Seconds between heartbeats: a peer that is alive is heard of."""
 IDLE: Final = 60.0
 """Seconds of silence after which a peer counts as gone."""
-KEY_TIMEOUT: Final = 30.0
 MAXIMUM_SESSIONS: Final = 32
 """Sessions that `receive` and `echo` serve at a time; further ones are refused."""
 
@@ -35,7 +35,8 @@ MAXIMUM_SESSIONS: Final = 32
 class Common:
     """The options that all commands have."""
 
-    key: bytes | None
+    key: KeySource | None
+    """What sessions are protected with; None for nothing."""
     bind: str = "0.0.0.0"  # noqa: S104 (a server is there for others)
     port: int = DEFAULT_PORT
     timers: Literal["draft", "responsive"] = "draft"
@@ -94,33 +95,29 @@ async def opened(host: str, port: int, common: Common) -> AsyncGenerator[FSPSess
             raise CommandError(f"no answer from {host}:{port} in {common.timeout:g} s", Exit.UNREACHABLE) from None
         async with session:
             if common.key is not None:
-                await agree(session, common, common.key, initiator=True)
+                check_revision(session, common)
+                accept = common.accept_repeated_nonces
+                await common.key.lead(session, f"{host}:{port}", accept_repeated_nonces=accept)
             yield session
 
 
-async def agree(session: FSPSession, common: Common, key: bytes, *, initiator: bool) -> None:
-    """Agree upon a key; CommandError if the revision would make a mockery of it."""
+def check_revision(session: FSPSession, common: Common) -> None:
+    """CommandError if the revision would make a mockery of any key."""
     if revisions.get(common.revision).repeats_nonces and not common.accept_repeated_nonces:
         session.reset(keying.KEY_AGREEMENT_FAILED)
         raise CommandError(f"{common.revision} repeats nonces; --accept-repeated-nonces uses it anyway", Exit.KEY)
-    await keying.agree_psk(
-        session,
-        key,
-        initiator=initiator,
-        timeout=KEY_TIMEOUT,
-        accept_repeated_nonces=common.accept_repeated_nonces,
-    )
 
 
 async def accept_key(session: FSPSession, common: Common) -> None:
     """The listening end's part of the agreement, if there is a key."""
     if common.key is not None:
-        await agree(session, common, common.key, initiator=False)
+        check_revision(session, common)
+        await common.key.follow(session, accept_repeated_nonces=common.accept_repeated_nonces)
 
 
 def refuse_key(session: FSPSession, message: bytes) -> None:
     """CommandError, and the peer told why, if the peer offers a key where there is none."""
-    if message.startswith(keying.GREETING):
+    if message.startswith(keying.GREETINGS):
         session.reset(keying.KEY_AGREEMENT_FAILED)
         raise CommandError("the peer wants encryption, and this end was started without a key", Exit.KEY)
 

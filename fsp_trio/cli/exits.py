@@ -34,7 +34,7 @@ Exit codes:
   1    a file was refused or is damaged, the session broke, a capture is broken, or the port cannot be opened
   2    wrong usage
   3    the peer cannot be reached, or did not answer in time
-  4    no usable key, or the peer has another one
+  4    no usable key, or the peer has another one, or one that is not trusted
   130  interrupted
 """
 
@@ -97,7 +97,7 @@ def explain(error: BaseException) -> tuple[str, Exit]:
 
 def _explain_failure(error: FSPConnectError | FSPBrokenError) -> tuple[str, Exit]:
     if error.kind is FailureKind.RESET_BY_PEER and error.reason == KEY_AGREEMENT_FAILED:
-        return "the peer expects a pre-shared key, or has another one", Exit.KEY
+        return "the peer expects a key, or has another one", Exit.KEY
     if error.kind is FailureKind.REFUSED and error.reason == ResetReason.NO_RESOURCES:
         return "the peer is busy", Exit.UNREACHABLE
     return str(error), Exit.UNREACHABLE if error.kind in _SILENT_PEER else Exit.FAILED

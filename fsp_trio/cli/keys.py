@@ -1,57 +1,149 @@
-"""The pre-shared key: a file that both ends have."""
+"""How a session is protected: by a key that both ends have, by public keys, or not at all."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from nacl.signing import SigningKey
+
+from fsp_trio import keying
 from fsp_trio.cli.exits import CommandError, Exit
-from fsp_trio.keying import MINIMUM_SECRET
+from fsp_trio.cli.key_files import configuration, read_identity, read_psk, read_public_keys
+from fsp_trio.cli.known_hosts import KnownHosts
+from fsp_trio.session import FSPSession
 
-__all__ = ["choose_key", "read_psk"]
+__all__ = ["KeySource", "PublicKeys", "SharedKey", "choose_key"]
 
-LARGEST: Final = 65_536
+KEY_TIMEOUT: Final = 30.0
 
 
-def read_psk(path: Path, warn: Callable[[str], None]) -> bytes:
-    """The octets of the file but for line ends at its end, which editors add and remove.
+class KeySource(Protocol):
+    """Something that both ends can agree upon a key with."""
 
-    CommandError if it cannot be read, or has too few octets or far too many.
-    """
-    try:
-        with path.open("rb") as file:
-            if _readable_by_all(file.fileno()):
-                warn(f"everybody on this machine can read {path}")
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise CommandError(f"cannot read the key file {path}: {error.strerror}", Exit.KEY) from None
-    if len(content) > LARGEST:
-        raise CommandError(f"the key file {path} has more than {LARGEST} octets", Exit.KEY)
-    key = content.rstrip(b"\r\n")
-    if len(key) < MINIMUM_SECRET:
-        raise CommandError(
-            f"the key in {path} has {len(key)} octets, fewer than {MINIMUM_SECRET}; make one with:"
-            " head -c 32 /dev/urandom | base64",
-            Exit.KEY,
+    async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
+        """The end that has opened the session, with `host` as the user calls it."""
+        ...
+
+    async def follow(self, session: FSPSession, *, accept_repeated_nonces: bool) -> None:
+        """The other end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKey:
+    """Both ends have the same file."""
+
+    psk: bytes
+
+    async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
+        await self._agree(session, accept_repeated_nonces, initiator=True)
+
+    async def follow(self, session: FSPSession, *, accept_repeated_nonces: bool) -> None:
+        await self._agree(session, accept_repeated_nonces, initiator=False)
+
+    async def _agree(self, session: FSPSession, accept_repeated_nonces: bool, *, initiator: bool) -> None:
+        await keying.agree_psk(
+            session,
+            self.psk,
+            initiator=initiator,
+            timeout=KEY_TIMEOUT,
+            accept_repeated_nonces=accept_repeated_nonces,
         )
-    return key
 
 
-def _readable_by_all(descriptor: int) -> bool:
-    status = os.fstat(descriptor)
-    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IROTH)
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """Each end has a key of its own, a client only if it wants to be known."""
+
+    identity: SigningKey | None
+    known_hosts: KnownHosts
+    strict: bool
+    authorized: Collection[bytes] | None
+    """Public keys of the clients that are let in; None for all."""
+    info: Callable[[str], None]
+
+    async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
+        await keying.agree_x25519(
+            session,
+            initiator=True,
+            trust=lambda key: self._trust_host(host, key),
+            identity=self.identity,
+            timeout=KEY_TIMEOUT,
+            accept_repeated_nonces=accept_repeated_nonces,
+        )
+
+    async def follow(self, session: FSPSession, *, accept_repeated_nonces: bool) -> None:
+        peer = await keying.agree_x25519(
+            session,
+            initiator=False,
+            trust=keying.anyone if self.authorized is None else keying.only(*self.authorized),
+            identity=self.identity,
+            timeout=KEY_TIMEOUT,
+            accept_repeated_nonces=accept_repeated_nonces,
+        )
+        self.info("a client without a key" if peer is None else f"a client with the key {keying.fingerprint(peer)}")
+
+    def _trust_host(self, host: str, key: bytes | None) -> bool:
+        """The key of a host is remembered when it is seen for the first time, and must not change."""
+        if key is None:
+            return False
+        shown = keying.fingerprint(key)
+        found = self.known_hosts.find(host)
+        if found is None and self.strict:
+            raise CommandError(f"{host} is not in {self.known_hosts.path}; its key is {shown}", Exit.KEY)
+        if found is None:
+            self.known_hosts.add(host, key)
+            self.info(f"{host} for the first time, with the key {shown}; remembered in {self.known_hosts.path}")
+            return True
+        known, line = found
+        if known != key:
+            raise CommandError(
+                f"THE KEY OF {host} HAS CHANGED to {shown}: somebody may be in between; if it is right, remove line"
+                f" {line} of {self.known_hosts.path}",
+                Exit.KEY,
+            )
+        self.info(f"{host} has the key that is known, {shown}")
+        return True
 
 
-def choose_key(psk: Path | None, insecure: bool, warn: Callable[[str], None]) -> bytes | None:
-    """The key, or None if the user wants none; CommandError if the user said neither or both."""
-    if psk is not None and insecure:
-        raise CommandError("--psk and --insecure exclude each other", Exit.USAGE)
+def choose_key(
+    *,
+    psk: Path | None,
+    insecure: bool,
+    identity: Path | None,
+    known_hosts: Path | None,
+    strict: bool,
+    authorized: Path | None,
+    serves: bool,
+    warn: Callable[[str], None],
+    info: Callable[[str], None],
+) -> KeySource | None:
+    """What the options ask for; None if the user wants no key at all.  CommandError if they contradict each other.
+
+    Public keys are used unless something else is said; a server needs a key of its own then, `identity` below
+    `configuration()` if no other is named.
+    """
+    public = identity is not None or known_hosts is not None or strict or authorized is not None
+    if (psk is not None) + insecure + public > 1:
+        raise CommandError("--psk, --insecure and the options for public keys exclude each other", Exit.USAGE)
     if psk is not None:
-        return read_psk(psk, warn)
+        return SharedKey(read_psk(psk, warn))
     if insecure:
         warn("without a key everybody on the way can read and change what is sent")
         return None
-    raise CommandError("a key is needed: --psk FILE, or --insecure to go without encryption", Exit.KEY)
+    own = identity or (configuration() / "identity" if serves else None)
+    if identity is None and own is not None and not own.exists():
+        raise CommandError(
+            "a key is needed: make one with fsp-trio keygen, or use --psk FILE, or --insecure to go without encryption",
+            Exit.KEY,
+        )
+    return PublicKeys(
+        identity=None if own is None else read_identity(own, warn),
+        known_hosts=KnownHosts(known_hosts or configuration() / "known_hosts"),
+        strict=strict,
+        authorized=None if authorized is None else read_public_keys(authorized),
+        info=info,
+    )

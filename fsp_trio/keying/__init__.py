@@ -11,10 +11,15 @@ from fsp_trio.keying.errors import (
     UntrustedPeerError,
 )
 from fsp_trio.keying.psk import GREETING, MINIMUM_SECRET, agree_psk
+from fsp_trio.keying.x25519 import GREETING as _PUBLIC_GREETING
 from fsp_trio.keying.x25519 import Trust, agree_x25519, anyone, fingerprint, only
+
+GREETINGS = (GREETING, _PUBLIC_GREETING)
+"""How the first transaction of each agreement begins: who meets one without expecting it was offered a key."""
 
 __all__ = [
     "GREETING",
+    "GREETINGS",
     "KEY_AGREEMENT_FAILED",
     "MINIMUM_SECRET",
     "KeyAgreementError",

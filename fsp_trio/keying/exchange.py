@@ -7,12 +7,12 @@ initiator      greeting                                  CRC64
 responder      answer                                    CRC64
 initiator      proof                                     CRC64
 responder      verdict (32)                              CRC64
-initiator      confirmation (32)                         the new key
+both           confirmation (32)                         the new key
 =============  ========================================  =============
 
 What the first three say is the business of an `Exchange`.  Each end has made sure of the other before it installs
-anything: until then a refusal can be told by a RESET that is believed.  Verdict and confirmation are derived from all
-that was said; the confirmation, and what acknowledges it, show that the key works both ways.
+anything: until then a refusal can be told by a RESET that is believed.  Verdict and confirmations are derived from all
+that was said; the confirmations show that the key works both ways, and that nobody has feigned acknowledgements (M30).
 """
 
 from __future__ import annotations
@@ -149,9 +149,10 @@ class _Conduct:
         exchange, session = self._exchange, self._session
         self._deliver(nursery, exchange.greet())
         self._deliver(nursery, exchange.prove(await receive_message(session)))
-        self._check(await receive_message(session), b"responder")
+        self._check(await receive_message(session), b"verdict")
         self._install()  # before anything is awaited (M29)
         self._deliver(nursery, self._confirmation(b"initiator"))
+        self._check(await receive_message(session), b"responder")
 
     async def follow(self, nursery: trio.Nursery) -> None:
         exchange, session = self._exchange, self._session
@@ -161,18 +162,19 @@ class _Conduct:
         self._deliver(nursery, exchange.answer(greeting))
         exchange.check(await receive_message(session))
         transaction = session.send_transaction()
-        await transaction.send_all(self._confirmation(b"responder"))
+        await transaction.send_all(self._confirmation(b"verdict"))
         # gao-07 7.3 (B13, M29): while the last unprotected transaction is open, and before waiting for its
         # acknowledgement
         self._install()
         await patiently(transaction.commit)
+        self._deliver(nursery, self._confirmation(b"responder"))
         self._check(await receive_message(session), b"initiator")
 
-    def _confirmation(self, role: bytes) -> bytes:
-        return self._exchange.derive(role)[:CONFIRMATION_SIZE]
+    def _confirmation(self, purpose: bytes) -> bytes:
+        return self._exchange.derive(purpose)[:CONFIRMATION_SIZE]
 
-    def _check(self, claimed: bytes, role: bytes) -> None:
-        if not hmac.compare_digest(claimed, self._confirmation(role)):
+    def _check(self, claimed: bytes, purpose: bytes) -> None:
+        if not hmac.compare_digest(claimed, self._confirmation(purpose)):
             raise KeyAgreementError("the peer has arrived at another key")
 
     def _install(self) -> None:

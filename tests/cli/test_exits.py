@@ -33,7 +33,7 @@ from fsp_trio.keying import KEY_AGREEMENT_FAILED, KeyAgreementError, KeyAgreemen
         (FSPBrokenError("reset", kind=FailureKind.RESET_BY_PEER, reason=1), "reset", Exit.FAILED),
         (
             FSPBrokenError("reset", kind=FailureKind.RESET_BY_PEER, reason=KEY_AGREEMENT_FAILED),
-            "the peer expects a pre-shared key, or has another one",
+            "the peer expects a key, or has another one",
             Exit.KEY,
         ),
         (CommitTimeout("nothing acknowledged"), "nothing acknowledged", Exit.UNREACHABLE),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsp_trio.cli.connection import Common
+from fsp_trio.cli.keys import SharedKey
 from fsp_trio.cli.reporting import Reporter
 
 KEY = bytes(range(32))
@@ -31,7 +32,9 @@ class Paper(Reporter):
 
 
 def common(key: bytes | None = KEY, *, timeout: float = 20.0) -> Common:
-    return Common(key=key, bind=LOOPBACK, port=0, timers="responsive", timeout=timeout)
+    return Common(
+        key=None if key is None else SharedKey(key), bind=LOOPBACK, port=0, timers="responsive", timeout=timeout
+    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ SAYS = {
     "first_session": "b'HELLO, WORLD'\n",
     "keyed": "before: crc64\nafter: aead\nb'secret'\n",
     "own_agreement": "aead b'NOW UNDER A KEY'\n",
+    "public_keys": "b'hello, stranger'\nb'hello, 03a107bf'\n",
     "serving": "b'there and back'\n",
     "shutting_down": "bob reads b'the last words'\nconfirmed: True True\nbob hears: RESET_BY_PEER 4711\n",
     "streams": "1000 lines\n",
