@@ -8,6 +8,7 @@ draft-gao-flexible-session-protocol-07 unless another document is named.
 
 from fsp_trio.channel import FSPChannel
 from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.paths import Path, PathState
 from fsp_trio.core.settings import Settings
 from fsp_trio.core.timers import Timers
 from fsp_trio.endpoint import DEFAULT_PORT, FSPEndpoint, open_fsp_endpoint
@@ -47,6 +48,8 @@ __all__ = [
     "KeyInstallationError",
     "ListenerStatistics",
     "MultiplicationError",
+    "Path",
+    "PathState",
     "ReceiveTransaction",
     "ResetReason",
     "SendTransaction",

@@ -6,7 +6,7 @@ Tasks, in a nursery of the session's own inside the endpoint's nursery:
   wakes those who wait;
 * the send pump waits at its doorbell and takes over when the socket is full or one caller has sent its share;
 * the retransmit timer waits for the endpoint's timer wheel to ring;
-* the path prober does so too, and sends heartbeats (gao-07 10.1).
+* the path prober does so too, and sends heartbeats and notices of addresses (gao-07 10.1, 10.2).
 
 Whoever calls a sending method sends on the spot, since a task hop costs more than a packet.
 """
@@ -27,10 +27,12 @@ from fsp_trio._lot import Lot
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
 from fsp_trio.errors import CommitTimeout, FSPBusyError, FSPClosedError, raise_broken
-from fsp_trio.ports import Batch
+from fsp_trio.ports import Address, Batch, RovingPort
 from fsp_trio.revisions.states import State
 
 if TYPE_CHECKING:
+    from fsp_trio._gates import Gate
+    from fsp_trio._watch import Watch
     from fsp_trio.endpoint import FSPEndpoint
     from fsp_trio.session import FSPSession
 
@@ -48,6 +50,8 @@ class SessionEngine:
     __slots__ = (
         "_abandoned",
         "_arrivals",
+        "_at",
+        "_away",
         "_branches",
         "_breakage_told",
         "_closed",
@@ -57,6 +61,7 @@ class SessionEngine:
         "_doorbell_end",
         "_ended",
         "_endpoint",
+        "_gate",
         "_inbox",
         "_inbox_end",
         "_inbox_used",
@@ -74,6 +79,7 @@ class SessionEngine:
         "_retransmit_timer",
         "_room",
         "_scope",
+        "_source",
         "_spoke",
         "_watch",
         "_watchers",
@@ -82,8 +88,15 @@ class SessionEngine:
 
     def __init__(self, endpoint: FSPEndpoint, connection: Connection) -> None:
         self._endpoint = endpoint
-        self._watch = endpoint._watch
         self._connection = connection
+        self._at: Address | None = connection.local
+        """The local address of the gate."""
+        self._gate = endpoint._roaming.gate(self._at)
+        self._watch = self._gate.watch
+        self._away = False
+        """This host has no address from which the peer could be reached."""
+        self._source: tuple[Address | None, Address | None] = (None, None)
+        """A peer's address, and from where the system would send there."""
         self._inbox, self._inbox_end = trio.open_memory_channel[Batch](INBOX_BATCHES)
         self._doorbell, self._doorbell_end = trio.open_memory_channel[None](1)
         self._retransmit_bell = Bell()
@@ -92,8 +105,8 @@ class SessionEngine:
         self._probe_timer = endpoint._wheel.add(self._probe_bell.ring)
         self._scope: trio.CancelScope | None = None
         self._arrivals = Lot()
-        self._leads = False
-        """A reader of this session waits for the port."""
+        self._leads: Watch | None = None
+        """Where a reader of this session waits for the port."""
         self._dismissed = False
         """The reader that waits shall look again: what it reads from was closed."""
         self._room = Lot()
@@ -182,8 +195,8 @@ class SessionEngine:
         self._wake_reader()
 
     def _wake_reader(self) -> None:
-        if self._leads:
-            self._watch.interrupt()
+        if self._leads is not None:
+            self._leads.interrupt()
         if self._spoke:
             self._spoke = False
             self._watch.reader_woken = True
@@ -308,7 +321,7 @@ class SessionEngine:
             self._spoke = False
         if alone and number <= ON_THE_SPOT and not self._inbox_used:
             now = trio.current_time()
-            self._connection.receive(batch.datagrams, batch.source, now, batch.congested)
+            self._connection.receive(batch.datagrams, batch.source, now, batch.congested, batch.local)
             if self._watch.receiver is not self:
                 self._after(now)
             return
@@ -325,7 +338,9 @@ class SessionEngine:
     def _established(self) -> None:
         """The handshake is over: heartbeats begin (10.1)."""
         self._on_event = None
-        self._endpoint._wheel.arm(self._probe_timer, self._connection.next_heartbeat())
+        self._endpoint._roaming.settle_in(self)
+        self._announce()
+        self._arm_prober()
 
     def _after(self, now: float) -> None:
         """After each call, or run of calls, that may have changed the connection: send, wake, notice the end."""
@@ -340,7 +355,7 @@ class SessionEngine:
                 self._hand_over()
             else:
                 self._arm()
-        if (self._arrivals.parked or self._leads) and self._may_read():
+        if (self._arrivals.parked or self._leads is not None) and self._may_read():
             self._wake_reader()
         if self._room.parked and (self._free_octets > 0 or connection.peer_released):
             self._room.wake_all()
@@ -370,11 +385,28 @@ class SessionEngine:
     def _transmit(self, datagrams: list[bytes]) -> bool:
         """Give datagrams to the port; False if it did not take all of them, which are kept then."""
         connection = self._connection
-        taken = self._endpoint._port.send(connection.remote, datagrams, preliminary=connection.preliminary)
+        if connection.local is not self._at:
+            self._take_gate()
+        taken = self._gate.port.send(connection.remote, datagrams, preliminary=connection.preliminary)
         if taken < len(datagrams):
             self._leftover = datagrams[taken:]
             return False
         return True
+
+    def _take_gate(self) -> None:
+        """The connection has gone over to another local address."""
+        self._at = self._connection.local
+        self._gate = self._endpoint._roaming.gate(self._at)
+        self._watch = self._gate.watch
+
+    def _leave_gate(self, gate: Gate[RovingPort]) -> None:
+        """The gate is about to be closed: until there is another one the system chooses from where to send."""
+        if gate.local is not None:
+            self._connection.lost(gate.local)
+            self._watchers.wake_all()
+        if self._gate is gate:
+            self._gate = self._endpoint._roaming.primary
+            self._watch = self._gate.watch
 
     def _hand_over(self) -> None:
         self._pump_busy = True
@@ -437,13 +469,13 @@ class SessionEngine:
         connection = self._connection
         inbox = self._inbox_end
         while True:
-            source, datagrams, congested = await inbox.receive()
+            source, datagrams, congested, local = await inbox.receive()
             now = trio.current_time()
-            connection.receive(datagrams, source, now, congested)
+            connection.receive(datagrams, source, now, congested, local)
             with suppress(trio.WouldBlock):
                 while True:
-                    source, datagrams, congested = inbox.receive_nowait()
-                    connection.receive(datagrams, source, now, congested)
+                    source, datagrams, congested, local = inbox.receive_nowait()
+                    connection.receive(datagrams, source, now, congested, local)
             self._inbox_used = False
             self._after(now)
 
@@ -453,7 +485,7 @@ class SessionEngine:
             await doorbell.receive()
             while self._pump_busy:
                 if self._leftover:
-                    await self._endpoint._wait_writable()
+                    await self._gate.wait_writable()
                 self._pump_batch()
                 await trio.lowlevel.checkpoint()
 
@@ -480,14 +512,36 @@ class SessionEngine:
                 connection.reset(ResetReason.TIMED_OUT, now)
             elif now >= connection.next_deadline():
                 connection.handle_timer(now)
+                self._arm_prober()  # the path may have become suspect
             self._after(now)
 
     async def _probe_path(self) -> None:
-        connection = self._connection
         bell = self._probe_bell
         while True:
             await bell.wait()
-            now = trio.current_time()
-            connection.handle_heartbeat(now)
-            self._after(now)
-            self._endpoint._wheel.arm(self._probe_timer, connection.next_heartbeat())
+            self._probe(trio.current_time())
+
+    def _probe(self, now: float) -> None:
+        """Send heartbeats and notices that are due (10.1, 10.2)."""
+        connection = self._connection
+        connection.handle_heartbeat(now)
+        roaming = self._endpoint._roaming
+        for route, notice in connection.notices_to_send(now):
+            roaming.gate(route.local).port.send(route.remote, [notice])
+        self._after(now)
+        self._arm_prober()
+
+    def _arm_prober(self) -> None:
+        if not self._ended:
+            self._endpoint._wheel.arm(self._probe_timer, self._connection.next_heartbeat())
+
+    def _move(self, local: Address | None, now: float) -> None:
+        """This end is elsewhere: send from there at once, and say so (10.2, 10.3)."""
+        self._connection.moved(local, now)
+        self._probe(now)
+
+    def _announce(self) -> None:
+        """Tell the peer our addresses, if it shall know them (10.6)."""
+        now = trio.current_time()
+        if self._connection.announce(now):
+            self._probe(now)

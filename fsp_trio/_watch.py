@@ -24,7 +24,7 @@ READER_TURNS: Final = 3
 class Watch:
     """The place of the one task that waits for a port, and what it does there."""
 
-    __slots__ = ("_behind", "_free", "_port", "_sort", "held", "reader_woken", "receiver")
+    __slots__ = ("_behind", "_free", "_port", "_sort", "held", "reader_woken", "receiver", "retired")
 
     def __init__(self, port: Port, sort: Callable[[list[Batch]], None]) -> None:
         self._port = port
@@ -39,6 +39,8 @@ class Watch:
         """The session whose reader is receiving at this moment."""
         self.reader_woken = False
         """What the loop received last woke a reader."""
+        self.retired = False
+        """The port was closed because its address has gone: who waits for it goes elsewhere."""
 
     async def loop(self) -> None:
         """Wait for the port and sort what arrives, except while a reader does that itself."""
@@ -69,9 +71,9 @@ class Watch:
         self.held = True
         try:
             while True:
-                session._leads = True
+                session._leads = self
                 await self._port.wait_readable()
-                session._leads = False
+                session._leads = None
                 self.receiver = session
                 self._sort(self._port.receive())
                 self.receiver = None
@@ -79,9 +81,12 @@ class Watch:
                     self._behind.append(session)
                     return
                 session._after(trio.current_time())
+        except trio.ClosedResourceError:
+            if not self.retired:
+                raise
         finally:
             self.receiver = None
-            session._leads = False
+            session._leads = None
             self.held = False
             self._free.ring()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Container
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -15,9 +15,9 @@ from fsp_trio import revisions
 from fsp_trio._groups import unwrapped
 from fsp_trio._halves import octets_of
 from fsp_trio._insecure import warn_of
+from fsp_trio._roaming import Roaming
 from fsp_trio._timer_wheel import TimerWheel
 from fsp_trio._tombstones import Tombstones
-from fsp_trio._watch import Watch
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import ResetReason
@@ -78,9 +78,7 @@ class FSPEndpoint:
         self._taken = _Taken(self)
         self._closing = False
         self._all_over = trio.lowlevel.ParkingLot()
-        self._writable = trio.lowlevel.ParkingLot()
-        self._somebody_waits_writable = False
-        self._watch = Watch(port, self._sort_untrusted)
+        self._roaming = Roaming(port, settings, nursery, self._sort_untrusted)
         self._challenges = 0
         self._inbox_drops = 0
         self._drops: dict[str, int] = {}
@@ -106,13 +104,8 @@ class FSPEndpoint:
 
     def statistics(self) -> EndpointStatistics:
         """Counters as they stand now."""
-        port = self._port.statistics
         return EndpointStatistics(
-            port=replace(
-                port,
-                send_errors=dict(port.send_errors),
-                receive_errors=dict(port.receive_errors),
-            ),
+            port=self._roaming.statistics(),
             sessions=len(self._sessions),
             tombstones=len(self._tombstones),
             listeners=len(self._listeners),
@@ -195,6 +188,7 @@ class FSPEndpoint:
             prefix=self._prefix_towards(remote),
             random=self._random,
         )
+        self._roaming.introduce(connection)
         session = FSPSession(self, connection)
         if first:
             session._queue_first(first)
@@ -211,6 +205,18 @@ class FSPEndpoint:
             raise FSPConnectError(f"no session: {failure}", kind=failure.kind, reason=failure.reason)
         session._established()
         return session
+
+    def advertise(self, addresses: Sequence[Address]) -> None:
+        """Tell all peers by which addresses this endpoint can be reached from outside, up to four (gao-07 4.7, 10.6).
+
+        For addresses that a NAT has given, pairs of IPv4 address and port, the most wanted first and the last resort
+        last; how they were learnt (PCP, by configuration) is the application's business.  They count until a local
+        address changes, or until this is called again.  Peers use them instead of the addresses that they see.
+        ValueError if one is no address.
+        """
+        for address in addresses:
+            self._port.check_remote(address)
+        self._roaming.advertise(addresses, self.sessions)
 
     # sessions come and go
 
@@ -264,20 +270,6 @@ class FSPEndpoint:
         for session in list(self._sessions.values()):
             session._abort(ResetReason.TIMED_OUT)
 
-    # sending
-
-    async def _wait_writable(self) -> None:
-        """Wait until the port may take something; the port allows one waiting task, sessions are many."""
-        if self._somebody_waits_writable:
-            await self._writable.park()
-            return
-        self._somebody_waits_writable = True
-        try:
-            await self._port.wait_writable()
-        finally:
-            self._somebody_waits_writable = False
-            self._writable.unpark_all()
-
     # receiving
 
     def _sort_untrusted(self, batches: list[Batch]) -> None:
@@ -294,7 +286,7 @@ class FSPEndpoint:
                 self._hand_on_untrusted(ultid, batch, alone)
 
     def _sort_mixed_untrusted(self, batch: Batch) -> None:
-        source, datagrams, congested = batch
+        source, datagrams, congested, local = batch
         run: list[bytes] = []
         ultid = b""
         for datagram in datagrams:
@@ -304,11 +296,11 @@ class FSPEndpoint:
                 run.append(datagram)
             else:
                 if run:
-                    self._hand_on_untrusted(ultid, Batch(source, run, congested))
+                    self._hand_on_untrusted(ultid, Batch(source, run, congested, local))
                 run = [datagram]
                 ultid = datagram[4:8]
         if run:
-            self._hand_on_untrusted(ultid, Batch(source, run, congested))
+            self._hand_on_untrusted(ultid, Batch(source, run, congested, local))
 
     def _hand_on_untrusted(self, ultid: bytes, batch: Batch, alone: bool = False) -> None:
         session = self._sessions.get(ultid)
@@ -318,7 +310,7 @@ class FSPEndpoint:
             self._ask_tombstone_untrusted(ultid, batch)
         else:
             for datagram in batch.datagrams:
-                self._greet_untrusted(datagram, batch.source)
+                self._greet_untrusted(datagram, batch.source, batch.local)
 
     def _ask_tombstone_untrusted(self, ultid: bytes, batch: Batch) -> None:
         """A dead connection answers what it must: RELEASE, or anything after a RESET (M35, M41)."""
@@ -329,13 +321,14 @@ class FSPEndpoint:
             return
         drops = connection.statistics.drops
         before = dict(drops)
-        connection.receive(batch.datagrams, batch.source, now, batch.congested)
+        connection.receive(batch.datagrams, batch.source, now, batch.congested, batch.local)
         for reason, number in drops.items():
             self._drop(reason, number - before.get(reason, 0))
         if answer := connection.datagrams_to_send(now):
-            self._port.send(connection.remote, answer, preliminary=connection.preliminary)
+            port = self._roaming.gate(connection.local).port
+            port.send(connection.remote, answer, preliminary=connection.preliminary)
 
-    def _greet_untrusted(self, datagram: bytes, source: Address) -> None:
+    def _greet_untrusted(self, datagram: bytes, source: Address, local: Address | None) -> None:
         """A datagram for no session: the first or third of a handshake, or nothing (6.1 to 6.4, M36, M51)."""
         try:
             ultid = listener_of_untrusted(self._revision, datagram)
@@ -353,24 +346,24 @@ class FSPEndpoint:
             return self._drop(malformed.reason, 1)
         if isinstance(answer, bytes):
             self._challenges += 1
-            self._port.send(source, [answer], preliminary=True)
+            self._roaming.gate(local).port.send(source, [answer], preliminary=True)
         elif answer is None:
             self._drop("silence", 1)
         else:
-            self._answer(listener, answer, now)
+            self._answer(listener, answer, local, now)
         return None
 
-    def _answer(self, listener: FSPListener, request: ConnectionRequest, now: float) -> None:
+    def _answer(self, listener: FSPListener, request: ConnectionRequest, local: Address | None, now: float) -> None:
         """A request whose cookie is good: accept it, or say why not (6.4)."""
         if request.local_ultid in self._taken:
             return self._drop("taken-ultid", 1)  # M51: silence
         refusal = listener._refusal(request)
-        session = listener._incarnate(request, now) if refusal is None else None
+        session = listener._incarnate(request, local, now) if refusal is None else None
         if session is not None:
             return self._adopt(session, now)
         if self._may_refuse(now):
             packet = listener._responder.refuse(request, refusal or ResetReason.NO_RESOURCES)
-            self._port.send(request.source, [packet], preliminary=True)
+            self._roaming.gate(local).port.send(request.source, [packet], preliminary=True)
         return None
 
     def _may_refuse(self, now: float) -> bool:
@@ -464,7 +457,8 @@ async def open_fsp_endpoint(
                     random=random,
                 )
                 nursery.start_soon(endpoint._wheel.run)
-                nursery.start_soon(endpoint._watch.loop)
+                nursery.start_soon(endpoint._roaming.primary.run, name="FSP receive loop")
+                nursery.start_soon(endpoint._roaming.watch, lambda: list(endpoint._sessions.values()))
                 try:
                     try:
                         yield endpoint
@@ -474,6 +468,7 @@ async def open_fsp_endpoint(
                         await endpoint._leave(linger)
                 finally:
                     endpoint._abort()
+                    endpoint._roaming.close()
                     nursery.cancel_scope.cancel()
     finally:
         carrier.close()

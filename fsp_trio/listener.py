@@ -156,7 +156,7 @@ class FSPListener(trio.abc.Listener[FSPStream]):
             logger.exception("admit failed; the request is refused")
             return False
 
-    def _incarnate(self, request: ConnectionRequest, now: float) -> FSPSession | None:
+    def _incarnate(self, request: ConnectionRequest, local: Address | None, now: float) -> FSPSession | None:
         """A session for the request (5.2, 6.4), or None if the application's welcome failed."""
         endpoint = self._endpoint
         try:
@@ -176,6 +176,8 @@ class FSPListener(trio.abc.Listener[FSPStream]):
             prefix=endpoint._prefix_towards(request.source),
             random=endpoint._random,
         )
+        connection.local = local
+        endpoint._roaming.introduce(connection)
         session = FSPSession(endpoint, connection, welcome)
         self._challenging.add(session)
         session._on_event = lambda: self._look_at(session)

@@ -6,7 +6,9 @@ The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`
 
 from __future__ import annotations
 
+import errno
 import operator
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -17,7 +19,7 @@ from fsp_trio._multiplying import MultiplyingEngine
 from fsp_trio.channel import FSPChannel
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
-from fsp_trio.core.link import Address
+from fsp_trio.core.paths import Address, Path
 from fsp_trio.errors import FSPBusyError, KeyInstallationError, raise_broken
 from fsp_trio.keylog import log_key
 from fsp_trio.revisions.states import CONNECTED, State
@@ -85,6 +87,16 @@ class FSPSession(MultiplyingEngine):
     def remote_address(self) -> Address:
         """Where packets are sent now: for UDP a pair of address and port; it follows the peer (10.3, 10.5)."""
         return self._connection.remote
+
+    @property
+    def paths(self) -> list[Path]:
+        """The ways to the peer that are known, the one in use first (gao-07 10.5, 10.6); up to 16.
+
+        There are others where the endpoint uses several addresses (`Settings.multihoming`), or where the peer has told
+        further ones.
+        """
+        known = self._source[1] or self._endpoint.local_address
+        return [path if path.local is not None else replace(path, local=known) for path in self._connection.paths()]
 
     @property
     def local_ultid(self) -> bytes:
@@ -259,6 +271,42 @@ class FSPSession(MultiplyingEngine):
         except KeyInstallationRefused as refusal:
             raise KeyInstallationError(str(refusal)) from None
         self._after(trio.current_time())
+
+    async def migrate(self, local_address: Address) -> None:
+        """Go over to another address of this host: a string, or a pair with a port as `paths` has it (gao-07 10.2).
+
+        The peer is asked for at the new address, again and again, while the session goes on at the present one.  It
+        returns when something has come in there; from then on everything leaves from there, until that address
+        vanishes, nothing comes in there any more, or this is called again.  OSError if the host does not have the
+        address, or loses it meanwhile; FSPBusyError if another change of address comes in between; FSPBrokenError and
+        FSPClosedError if the session ends.  Cancelled, the session stays where it was, unless the peer has answered.
+        """
+        self._check_unclosed()
+        connection = self._connection
+        if connection.peer_released:
+            raise_broken(connection.failure)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        gate = self._endpoint._roaming.gate_at(local_address)
+        local = gate.local
+        if connection.local == local:
+            return await trio.lowlevel.cancel_shielded_checkpoint()
+        now = trio.current_time()
+        connection.try_local(local, now)
+        self._probe(now)
+        try:
+            await self._until(lambda: not connection.tries_local(local) or connection.peer_released or self._closed)
+        except BaseException:
+            if connection.tries_local(local):
+                connection.stop_trying()
+            raise
+        self._check_unclosed()
+        if connection.local == local:
+            return None
+        if connection.peer_released:
+            self._raise_broken()
+        if gate.retired:
+            raise OSError(errno.EADDRNOTAVAIL, "the host has lost the address", str(local_address))
+        raise FSPBusyError("another change of address came in between")
 
     async def wait_acknowledged(self) -> None:
         """Wait until the peer has acknowledged all octets sent so far and all transactions ended so far.

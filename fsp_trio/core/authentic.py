@@ -1,4 +1,4 @@
-"""Fifth layer of a connection: what proves to be the peer's, and what is not part of the stream.
+"""Sixth layer of a connection: what proves to be the peer's, and what is not part of the stream.
 
 gao-07 4.8, 4.9, 8.4.2, 8.5.3, 10.3.  Names that end in `_untrusted` take octets that nothing has vouched for.
 Everything that is refused is counted in `statistics.drops` by reason and changes nothing else.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from fsp_trio.core.acknowledged import Acknowledged
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import Era, Secret
-from fsp_trio.core.link import MASK, NEXT, Address
+from fsp_trio.core.link import MASK, NEXT
+from fsp_trio.core.mobile import Mobile
+from fsp_trio.core.paths import Address
 from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import CLOSING, CONNECTED, OVER, Event
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
@@ -25,12 +26,13 @@ MULTIPLY_REACH = 2**20
 _ACKNOWLEDGED = CONNECTED | CLOSING
 
 
-class Authentic(Acknowledged):
+class Authentic(Mobile):
     """Opens packets, notes what they prove, and takes acknowledgements and RESET."""
 
     __slots__ = ("_new_key_heard", "_news")
 
     def _start_authentic(self) -> None:
+        self._start_mobile()
         self._new_key_heard = True
         """A packet under the newest installed key has arrived: CRC64 is over (M30)."""
         self._news = 0
@@ -45,17 +47,28 @@ class Authentic(Acknowledged):
                 self._fail(Event.RESET, FailureKind.FORGERIES, ResetReason.KEY_EXHAUSTED, now)
         return body
 
-    def _authentic(self, sn: int, serial: int, source: Address, flags: int, now: float, *, follows: bool) -> None:
+    def _authentic(
+        self,
+        sn: int,
+        serial: int,
+        source: Address,
+        sink: SinkParameter | None,
+        flags: int,
+        now: float,
+        *,
+        follows: bool,
+    ) -> None:
         """A packet proved to be the peer's, and new: note when, from where, and its congestion flags."""
         self._news += 1
+        if self.last_heard < self._last_asked_at:
+            self.rtt.progress()  # doublings were for the silence, and that is over (F57)
         self.last_heard = max(self.last_heard, now)  # a packet kept unopened came earlier (F2)
         newest_sn, newest_serial = self._address_newest
         later = sub(sn, newest_sn)
         if later > 0 or (later == 0 and sub(serial, newest_serial) > 0):  # 10.3, B15
             self._address_newest = (sn, serial)
-            if follows and source != self.remote:
-                self._take_path(source)  # 10.5, M34
-                self.statistics.address_changes += 1
+            if follows:
+                self._locate(source, sink, serial > 0, now)  # 10.5, M34
         if not self.revision.tells_congestion:
             return
         if flags & FLAG_ECE and self._srr_since is None:
@@ -132,7 +145,7 @@ class Authentic(Acknowledged):
             return None
         if not old_key and not self._new_key_heard:
             self._hear_new_key(sn, serial - 1, snack.expected_sn, window)
-        self._authentic(sn, serial, source, flags, now, follows=not old_key and not names_addresses(sink))
+        self._authentic(sn, serial, source, sink, flags, now, follows=not old_key)
         self._take_snack(snack, window, now)
         if op is Op.ACK_FLUSH and snack.expected_sn == self.sent.next_sn:  # 2, 8.4.3, B10
             self._flushed(now)
@@ -207,8 +220,3 @@ class Authentic(Acknowledged):
         if self._reset_datagrams and due <= now < self.tombstone_until:
             self._urgent.append(self._reset_datagrams[form])
             self._reset_repeated_at = now
-
-
-def names_addresses(sink: SinkParameter | None) -> bool:
-    """A Sink Parameter that really names an address; one of zeros counts as absent (B15)."""
-    return sink is not None and any(any(prefix) for prefix in sink.prefixes)

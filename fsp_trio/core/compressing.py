@@ -1,4 +1,4 @@
-"""Ninth layer of a connection: transactions that are compressed on the wire (gao-07 4.6, 8.8)."""
+"""Tenth layer of a connection: transactions that are compressed on the wire (gao-07 4.6, 8.8)."""
 
 from __future__ import annotations
 

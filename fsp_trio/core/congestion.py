@@ -175,6 +175,11 @@ class CongestionManager:
         flow.members += 1
         return flow
 
+    def round_trip(self, key: Hashable) -> float | None:
+        """The smoothed round-trip time of a path; None if none is known."""
+        flow = self._flows.get(key)
+        return flow.srtt or None if flow is not None else None
+
     def leave(self, flow: Macroflow) -> None:
         """A connection ended.  The path's state stays for the next one, as long as there is room."""
         flow.members -= 1

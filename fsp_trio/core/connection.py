@@ -1,4 +1,4 @@
-"""Tenth layer of a connection: the application's side, and time."""
+"""Eleventh layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ class Connection(Compressing):
     def _retry_limbo(self) -> None:
         """Open what came under the new key before it was installed."""
         limbo, self._limbo = self._limbo, []
-        for datagram, source, arrived in limbo:
+        for datagram, source, self._arrived_at, arrived in limbo:
             self._receive_one_untrusted(datagram, source, arrived)
 
     def shutdown(self, now: float) -> None:

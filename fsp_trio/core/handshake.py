@@ -1,4 +1,4 @@
-"""Seventh layer of a connection: the handshake (gao-07 5.1 to 5.5, 6)."""
+"""Eighth layer of a connection: the handshake (gao-07 5.1 to 5.5, 6)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Self
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.incoming import Incoming
-from fsp_trio.core.link import MASK, Address
+from fsp_trio.core.link import MASK
+from fsp_trio.core.paths import Address
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.responder import ConnectionRequest
 from fsp_trio.core.send_window import SendWindow
@@ -87,7 +88,7 @@ class Handshake(Incoming):
             now=now,
             congestion=congestion,
         )
-        self._take_path(remote)
+        self._take_path(remote, None, now)
         self._begin(now)
         self._listener_ultid = listener_ultid
         self._prefix = prefix
@@ -334,8 +335,8 @@ class Handshake(Incoming):
         self.sent = SendWindow(self._initial_sn, window)
         self._begin_receiving(sn)
         self._address_newest = (sn, 0)
-        self._authentic(sn, 0, source, flags, now, follows=True)
-        self._take_path(source)
+        self._authentic(sn, 0, source, None, flags, now, follows=True)
+        self._take_path(source, self._arrived_at, now)
         self._forget_handshake()
         self.received.advance(now)
         ends = bool(flags & FLAG_EOT) or self.revision.acceptance_ends

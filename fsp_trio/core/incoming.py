@@ -1,4 +1,4 @@
-"""Sixth layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
+"""Seventh layer of a connection: what arrives, and in which order it counts (gao-07 4.6, 8.4.2, 9.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from fsp_trio.core.authentic import SMALLEST, Authentic, names_addresses
+from fsp_trio.core.authentic import SMALLEST, Authentic
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import LIMBO
-from fsp_trio.core.link import MASK, Address
+from fsp_trio.core.link import MASK
+from fsp_trio.core.paths import Address
 from fsp_trio.revisions.states import CONFIRMING, CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
@@ -44,16 +45,24 @@ class Incoming(Authentic):
         congestion = FLAG_ECE | FLAG_SRR if revision.tells_congestion else 0
         self._telling_flags = (FLAG_EOT | revision.unsupported_flags | congestion) << 24
         """Flags that mean something, as the fixed header has them."""
-        self._limbo: list[tuple[bytes, Address, float]] = []
+        self._limbo: list[tuple[bytes, Address, Address | None, float]] = []
         self._compressed_in: set[int] = set()
         """Which incoming transactions are compressed, counted as `ReceiveWindow` does (8.8)."""
         self.undelivered = 0
         """Octets of ours that the peer had not acknowledged when it released the connection (B16)."""
 
-    def receive(self, datagrams: Sequence[bytes], source: Address, now: float, congested: bool = False) -> None:
+    def receive(
+        self,
+        datagrams: Sequence[bytes],
+        source: Address,
+        now: float,
+        congested: bool = False,
+        local: Address | None = None,
+    ) -> None:
         """Take datagrams of at least 32 octets that came from `source` for this connection.  Never raises.
 
-        `congested` tells that the network marked one of them Congestion Experienced.
+        `congested` tells that the network marked one of them Congestion Experienced, `local` at which of our addresses
+        they came in, if that is known.
         """
         number = len(datagrams)
         statistics = self.statistics
@@ -61,7 +70,9 @@ class Incoming(Authentic):
         statistics.octets_received += sum(map(len, datagrams))
         before = self._news
         taken = 0
-        if self.state in PEER_OPEN and source == self.remote and not self.received.early:
+        self._arrived_at = local
+        usual = source == self.remote and (local == self.local or self.local is None) and not self._trials
+        if usual and self.state in PEER_OPEN and not self.received.early:
             taken = self._receive_run(datagrams, now)
         if taken < number:
             for datagram in datagrams[taken:]:
@@ -240,7 +251,7 @@ class Incoming(Authentic):
         if not old_key and not self._new_key_heard:
             self._hear_new_key(sn, 0, expected, window)
         if ahead >= 0 and sn not in received.early:  # anybody may send the others again
-            self._authentic(sn, 0, source, flags, now, follows=not old_key and not names_addresses(sink))
+            self._authentic(sn, 0, source, sink, flags, now, follows=not old_key)
         self._old_key_answer = old_key
         if ahead >= 0 and (op is Op.ACK_CONNECT_REQ or self.state not in _ACCEPTING):
             again = op is Op.RELEASE and ahead == 0 and self._farewell is None  # else it was answered by ours already
@@ -286,7 +297,7 @@ class Incoming(Authentic):
         """
         due = not self._peer_open and self.state in CONNECTED
         if due and len(datagram) <= LIMBO_DATAGRAM and len(self._limbo) < LIMBO:
-            self._limbo.append((datagram, source, now))
+            self._limbo.append((datagram, source, self._arrived_at, now))
 
     def _answer_duplicate(self, op: Op, now: float) -> None:
         """A packet that was accepted before draws an acknowledgement: ours may have been lost (8.4.2)."""
@@ -353,8 +364,8 @@ class Incoming(Authentic):
 
     def _confirmed(self, now: float) -> None:
         """The peer's first packet ends CHALLENGING or CLONING (6.5, 11.2, M20, M25)."""
+        self._take_path(self.remote, self._arrived_at, now)
         self.established_at = now
-        self._take_path(self.remote)
         self._heartbeat_at = now + self.heartbeat_interval
         self._unflushed = None  # B10: it ends the transaction of ACK_CONNECT_REQ or MULTIPLY
         if self._committing:

@@ -1,7 +1,8 @@
 """First layer of a connection: who it is, what state it is in, which keys it has.
 
-A connection is made of ten layers, each a class that extends the one before: `Link` (this module), `Sealing`,
-`Outgoing`, `Acknowledged`, `Authentic`, `Incoming`, `Handshake`, `Multiplication`, `Compressing` and `Connection`.
+A connection is made of eleven layers, each a class that extends the one before: `Link` (this module), `Sealing`,
+`Outgoing`, `Acknowledged`, `Mobile`, `Authentic`, `Incoming`, `Handshake`, `Multiplication`, `Compressing` and
+`Connection`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Hashable
 from fsp_trio.core.congestion import CongestionManager, Macroflow
 from fsp_trio.core.failure import Failure, FailureKind
 from fsp_trio.core.keyring import Era, Keyring, Secret
+from fsp_trio.core.paths import Address, path_key
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import SendQueue, SendWindow
 from fsp_trio.core.settings import Settings
@@ -21,7 +23,6 @@ from fsp_trio.revisions import Revision
 from fsp_trio.revisions.states import OVER, Event, State, Transition
 from fsp_trio.wire.packets import FLAG_ECE, FLAG_SRR, Op
 
-Address = Hashable
 KeyLog = Callable[[int, int, str, int, bytes], None]
 """First number sent, first number received, mode, bits, material."""
 MASK = 0xFFFFFFFF
@@ -34,11 +35,6 @@ RESET_TOMBSTONE = 60.0
 """Seconds for which a reset connection repeats its RESET (M35)."""
 CLOSED_TOMBSTONE = 120.0
 """Seconds for which a closed connection answers RELEASE (M41)."""
-
-
-def path_key(remote: Address) -> Hashable:
-    """What names a path to the congestion manager: the address without its port (8.7, B18)."""
-    return remote[0] if isinstance(remote, tuple) and remote else remote
 
 
 def payload_limit(revision: Revision, settings: Settings) -> int:
@@ -57,6 +53,7 @@ class Link:
         "_ids",
         "_last_serial",
         "_path",
+        "_path_since",
         "_peer_ids",
         "_reset_datagrams",
         "_reset_repeated_at",
@@ -72,6 +69,7 @@ class Link:
         "key_log",
         "keyring",
         "last_heard",
+        "local",
         "local_ultid",
         "macroflow",
         "payload_limit",
@@ -109,10 +107,13 @@ class Link:
         self.settings = settings
         self.local_ultid = local_ultid
         self.remote: Address = remote
+        self.local: Address | None = None
+        """Where packets leave; None for wherever the system chooses."""
         self._congestion = congestion
         self.macroflow = Macroflow()
         """One of its own until the peer has shown that it is there: requests come from forged addresses, too."""
         self._path: Hashable = None
+        self._path_since = now
         self.state = State.NON_EXISTENT
         self.states_passed: list[State] = []
         self.failure: Failure | None = None
@@ -167,19 +168,24 @@ class Link:
             uses=uses,
         )
 
-    def _take_path(self, remote: Address) -> None:
-        """The peer is at `remote`: from now on share the congestion state of the path to it (8.7, 10.5, B18).
+    def _take_path(self, remote: Address, local: Address | None, now: float) -> None:
+        """From now on the path is that from `local` to `remote`: share its congestion state (8.7, 10.5, B18).
 
-        What is under way on the former path tells nothing of this one.
+        What is under way on the former path tells nothing of this one, and doublings were of its silence (F57).
         """
-        self.remote = remote
-        key = path_key(remote)
+        self.remote, self.local = remote, local
+        self.rtt.progress()
+        key = path_key(remote, local)
         if self._path != key:
             if self.has_windows:
                 self.macroflow.forgotten(self.sent.leave_path())
+            if self.established_at < math.inf:
+                self.rtt.leave_path()
+                self.sent.forget_samples()
             self._leave_path()
             self.macroflow = self._congestion.join(key)
             self._path = key
+            self._path_since = now
 
     def _leave_path(self) -> None:
         if self._path is not None:

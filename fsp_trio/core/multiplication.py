@@ -1,4 +1,4 @@
-"""Eighth layer of a connection: branches of it, made by either end (gao-07 3.5, 5.15, 5.16, 11).
+"""Ninth layer of a connection: branches of it, made by either end (gao-07 3.5, 5.15, 5.16, 11).
 
 A branch is a connection of its own, with ULTIDs, numbers and a key of its own.  Its first packet, MULTIPLY, is an
 out-of-band packet of the parent (11.1), under the parent's key; everything else is under the branch's (M24).
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from fsp_trio.core.authentic import names_addresses
 from fsp_trio.core.failure import FailureKind, MultiplicationRefused, ResetReason
 from fsp_trio.core.handshake import NONCE_DISTANCE, REPEAT_ACCEPTANCE_AFTER, Handshake
 from fsp_trio.core.incoming import LIMBO_DATAGRAM
 from fsp_trio.core.keyring import LIMBO, Era, Secret
 from fsp_trio.core.lineage import MOST_BRANCHES
-from fsp_trio.core.link import LAST_SERIAL, MASK, Address
+from fsp_trio.core.link import LAST_SERIAL, MASK
 from fsp_trio.core.outgoing import UNMEASURED_SNACK
+from fsp_trio.core.paths import Address, Route
 from fsp_trio.core.receive_window import ReceiveWindow
 from fsp_trio.core.send_window import Block, SendWindow
 from fsp_trio.integrity.branch import Branching
@@ -196,7 +196,9 @@ class Multiplication(Handshake):
         )
         self._begin(now)
         self.payload_limit = parent.payload_limit
-        self._take_path(parent.remote)
+        self._take_path(parent.remote, parent.local, now)
+        self.know_addresses(parent._own, parent._advertised)
+        self.chosen = parent.chosen
         if parent.rtt.measured:
             self.rtt.sample(parent.rtt.srtt)  # 8.5.1
         return self
@@ -225,7 +227,7 @@ class Multiplication(Handshake):
         except MalformedPacket as malformed:
             return drop(malformed.reason)
         if op is Op.PURE_DATA and len(datagram) <= LIMBO_DATAGRAM and len(self._limbo) < LIMBO:
-            self._limbo.append((datagram, source, now))
+            self._limbo.append((datagram, source, self._arrived_at, now))
             return None
         if (op, bool(flags & FLAG_EOT)) not in _ANSWERS:
             return drop("state")
@@ -257,9 +259,9 @@ class Multiplication(Handshake):
         self.sent.advertise_anew(expected, window)
         self._address_newest = ((sn - 1) & MASK, 0)
         limbo, self._limbo = self._limbo, []
-        self._authentic(sn, 0, source, flags, now, follows=not names_addresses(sink))
+        self._authentic(sn, 0, source, sink, flags, now, follows=True)
         self._take_in_order(op, flags, body[headers:], expected, window, now)
-        for early, origin, arrived in limbo:
+        for early, origin, self._arrived_at, arrived in limbo:
             self._receive_one_untrusted(early, origin, arrived)
         return None
 
@@ -311,7 +313,7 @@ class Multiplication(Handshake):
             return drop("branches")
         secret.accepted[ultid] = serial
         newest = era is self.keyring.receiving.newest
-        self._authentic(sn, serial, source, 0, now, follows=newest and not names_addresses(sink))
+        self._authentic(sn, serial, source, sink, 0, now, follows=newest)
         origin = Origin(
             Branching(ultid, self.local_ultid, sn, serial), serial, secret, era.index(sn), self._uses_of(secret)
         )
@@ -441,6 +443,13 @@ class Multiplication(Handshake):
         self._ack_now = False  # M25: the initiator takes nothing out of band before the answer, which acknowledges too
         self._snack_at = math.inf
         return self._answer()
+
+    def notices_to_send(self, now: float) -> list[tuple[Route, bytes]]:
+        if not (self._unanswered and self._notice_at <= now):
+            return super().notices_to_send(now)
+        self._notice_at = now + self.settings.timers.granularity  # M25: the answer goes first
+        self._answer()
+        return []
 
     def _may_answer_again(self, now: float) -> bool:
         """The answer has left, nothing of it is acknowledged, and that is not only just so."""

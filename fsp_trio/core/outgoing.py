@@ -62,6 +62,7 @@ class Outgoing(Sealing):
         "_repeats",
         "_repeats_allowed",
         "_shutdown_requested",
+        "_sink",
         "_snack_at",
         "_snack_every",
         "_snack_sent_at",
@@ -104,6 +105,8 @@ class Outgoing(Sealing):
         self._repeat_quota = 1
         self._repeats_allowed = 1
         self._shutdown_requested = False
+        self._sink = NO_SINK
+        """What acknowledgements tell of our addresses."""
         self._snack_at = math.inf
         self._snack_every = min(FIRST_SNACK_AFTER, self._quarter)
         self._snack_sent_at = -math.inf
@@ -336,7 +339,8 @@ class Outgoing(Sealing):
         if first.sent_at >= self._last_asked_at:  # else it waited for the answer to what was asked before
             self.rtt.back_off()
         if self.last_heard <= first.sent_at:
-            if self.last_heard >= self._last_asked_at:  # else it is the same silence (RFC 5681, 3.1)
+            fresh = self.last_heard >= self._last_asked_at  # else it is the same silence (RFC 5681, 3.1)
+            if fresh and first.sent_at >= self._path_since:  # else it was another path that lost it (F57)
                 self.macroflow.timed_out(first.sent_at, now)
             self._last_asked_at = now
             del due[1:]  # one packet asks for all whether somebody is there (RFC 5681, 5)
@@ -422,26 +426,33 @@ class Outgoing(Sealing):
                 batch.append(self._farewell)
                 self.statistics.retransmissions += 1
             return
-        if self._serial >= LAST_SERIAL:
-            self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
-            return
         received = self.received
         missing = self.revision.careless_flush and received.early and self.state is not State.PRE_CLOSED
         gaps = self._peer_open or bool(missing)
         if gaps and self.revision.heartbeat_repeats_head and self._repeat_head(batch, now):
             return
         op = Op.KEEP_ALIVE if gaps else Op.ACK_FLUSH
-        sink = NO_SINK if gaps and self.revision.keep_alive_names_sink else None  # 10.1
+        sink = self._sink if gaps and self.revision.keep_alive_names_sink else None  # 10.1
+        if acknowledgement := self._acknowledgement(op, sink, now):
+            batch.append(acknowledgement)
+            self.keyring.retire(self.sent.una, received.expected, now)
+
+    def _acknowledgement(self, op: Op, sink: SinkParameter | None, now: float) -> bytes:
+        """KEEP_ALIVE or ACK_FLUSH with a SNACK (M4); b"" where the serials are used up, which ends the connection."""
+        if self._serial >= LAST_SERIAL:
+            self._fail(Event.RESET, FailureKind.KEY_EXHAUSTED, ResetReason.KEY_EXHAUSTED, now)
+            return b""
+        received = self.received
         sn, protection = self._out_of_band_number()
         window = received.window
-        snack = received.snack(now, gaps=gaps)
+        snack = received.snack(now, gaps=op is Op.KEEP_ALIVE)
         head, body = self.codec.acknowledgement(op, self._header_flags(), window, sn, snack, self._next_serial(), sink)
-        batch.append(protection.seal(self._ids, head, body, True))
+        datagram = protection.seal(self._ids, head, body, True)
         self._life_over(sn, 1, now)
         self._told(received.expected, window)
         self.statistics.out_of_band_sent += 1
         self.statistics.count_sent(op)
-        self.keyring.retire(self.sent.una, received.expected, now)
+        return datagram
 
     def _repeat_head(self, batch: list[bytes], now: float) -> bool:
         """Repeat the first packet with a heartbeat if its time is over; whether it goes in place of that."""
@@ -468,12 +479,9 @@ class Outgoing(Sealing):
     def heartbeat_interval(self) -> float:
         return self.settings.heartbeat_interval or self.revision.heartbeat_interval
 
-    def next_heartbeat(self) -> float:
-        """When the next heartbeat is due (10.1); infinity outside the connected states."""
-        return self._heartbeat_at if self.state in CONNECTED else math.inf
-
     def handle_heartbeat(self, now: float) -> None:
-        if now < self.next_heartbeat():
+        """Send a heartbeat if it is due (10.1)."""
+        if now < self._heartbeat_at or self.state not in CONNECTED:
             return
         if self.state in self.revision.heartbeats_in:
             self._ack_now = True

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from fsp_trio.core.link import Address
+from fsp_trio.core.paths import Address
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import Revision
 from fsp_trio.wire.codec import ULTID_PAIR

@@ -258,6 +258,12 @@ class SendWindow:
                 block.in_flight = False
         return octets
 
+    def forget_samples(self) -> None:
+        """What was sent so far tells nothing of round trips and losses from now on."""
+        self.sample = None
+        for block in self.blocks:
+            block.times += 1
+
     def clear(self) -> int:
         """Forget all packets; the octets of datagrams that were in flight."""
         octets = self.leave_path()

@@ -36,6 +36,12 @@ class Settings:
     """When packets are repeated (8.5.4, B9)."""
     heartbeat_interval: float | None = None
     """Seconds between heartbeats, more than 0; None for the revision's, 600 in gao-07 (10.1)."""
+    nat_keepalive: float | None = None
+    """Seconds without a packet of ours after which one leaves, so that no NAT forgets us; None for never (F59)."""
+    multihoming: bool = False
+    """Use all addresses of this host: answer from where packets came in, and leave a dead path for another (10.6)."""
+    advertise: bool = False
+    """Tell the peer these addresses (4.7): there must be no NAT before any of them.  Needs `multihoming`."""
     idle_timeout: float | None = None
     """Seconds without an authentic packet that end the session; None for the revision's, 4 hours in gao-07 (12.5)."""
     commit_timeout: float | None = None
@@ -57,9 +63,11 @@ class Settings:
         for name in ("rekey_after", "key_life"):
             if (number := getattr(self, name)) is not None:
                 _between(name, number, 1, 2**32)
-        for name in ("heartbeat_interval", "idle_timeout", "commit_timeout"):
+        for name in ("heartbeat_interval", "nat_keepalive", "idle_timeout", "commit_timeout"):
             if (seconds := getattr(self, name)) is not None:
                 positive(name, seconds)
+        if self.advertise and not self.multihoming:
+            raise ValueError("advertise needs multihoming")
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:

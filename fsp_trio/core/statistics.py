@@ -39,6 +39,10 @@ class ConnectionStatistics:
     """In-band packets that came before their turn and were kept."""
     address_changes: int = 0
     """How often the peer was followed to another address (10.3, 10.5)."""
+    moves: int = 0
+    """How often this end went over to another address of its own (10.3, 10.5)."""
+    notices_sent: int = 0
+    """KEEP_ALIVE packets that told the peer of that, or asked for it on other paths (10.2)."""
     failed_checks: int = 0
     """Packets whose integrity check code was wrong (8.1); they are among the drops, too."""
     sent: dict[str, int] = field(default_factory=dict)

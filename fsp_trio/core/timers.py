@@ -79,7 +79,7 @@ class RoundTrip:
     repeated.
     """
 
-    __slots__ = ("_backoff", "_timers", "latest", "rto", "rttvar", "srtt", "timeout")
+    __slots__ = ("_backoff", "_elsewhere", "_timers", "latest", "rto", "rttvar", "srtt", "timeout")
 
     takes_all: ClassVar[bool] = False
     """`acknowledged` wants to know of every packet."""
@@ -87,6 +87,8 @@ class RoundTrip:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
         self._backoff = 1
+        self._elsewhere = False
+        """All that was measured so far was another path's."""
         self.srtt = 0.0
         self.rttvar = 0.0
         self.latest = 0.0
@@ -98,6 +100,15 @@ class RoundTrip:
         return self.latest > 0.0
 
     @property
+    def _counts(self) -> bool:
+        """What was measured before belongs to what is measured now."""
+        return self.measured and not self._elsewhere
+
+    def leave_path(self) -> None:
+        """What was measured is another path's: the best guess there is, until there is a measurement (F57)."""
+        self._elsewhere = True
+
+    @property
     def backoff(self) -> int:
         """By how much the time-out is multiplied now: a power of two."""
         return self._backoff
@@ -105,12 +116,13 @@ class RoundTrip:
     def sample(self, rtt: float) -> None:
         """Take one measurement; one that is not positive is a clock's artefact and counts as a microsecond."""
         rtt = max(rtt, 1e-6)
-        if self.measured:  # gao-07 8.5.1: RTTVAR first, with the old SRTT
+        if self._counts:  # gao-07 8.5.1: RTTVAR first, with the old SRTT
             self.rttvar = (1 - BETA) * self.rttvar + BETA * abs(self.srtt - rtt)
             self.srtt = (1 - ALPHA) * self.srtt + ALPHA * rtt
         else:
             self.srtt = rtt
             self.rttvar = rtt / 2
+        self._elsewhere = False
         self.latest = rtt
         timers = self._timers
         rto = self.srtt + max(timers.granularity, K * self.rttvar)
@@ -164,7 +176,8 @@ class HalvedRoundTrip(RoundTrip):
 
     def sample(self, rtt: float) -> None:
         rtt = max(rtt, 1e-6)
-        self.srtt = (self.srtt + rtt) / 2 if self.measured else rtt
+        self.srtt = (self.srtt + rtt) / 2 if self._counts else rtt
+        self._elsewhere = False
         self.latest = rtt
         timers = self._timers
         self.rto = min(max(K * self.srtt, timers.granularity), timers.maximum / 2**self.doublings)

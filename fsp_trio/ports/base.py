@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 Address: TypeAlias = Hashable
 
@@ -16,6 +16,8 @@ class Batch(NamedTuple):
     datagrams: list[bytes]
     congested: bool
     """The network marked at least one of them as having met congestion (ECN CE)."""
+    local: Address | None = None
+    """The address at this end to which they came, if the port is a sibling, which has only one."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,18 @@ class PortStatistics:
     """Octets granted, as the system reports them (Linux reports twice what was asked for)."""
     receive_buffer: int = 0
     """As `send_buffer`."""
+
+    def copy(self) -> PortStatistics:
+        """A snapshot."""
+        return replace(self, send_errors=dict(self.send_errors), receive_errors=dict(self.receive_errors))
+
+    def add(self, other: PortStatistics) -> None:
+        """Add the counters of another port; what is no counter stays."""
+        for name in _COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("send_errors", "receive_errors"):
+            for reason, number in getattr(other, name).items():
+                count(getattr(self, name), reason, number)
 
 
 class Port(Protocol):
@@ -106,6 +120,54 @@ class Port(Protocol):
     def close(self) -> None:
         """Close it; idempotent, does not block.  Tasks that wait for it get `trio.ClosedResourceError`."""
         ...
+
+
+@runtime_checkable
+class RovingPort(Port, Protocol):
+    """A port on a host whose addresses may change, and that may have several (gao-07 10).
+
+    A plain `Port` will do, too: then only the peers can move.
+    """
+
+    @property
+    def bound_address(self) -> Address | None:
+        """The one address of this host to which the port is bound; None if it has all."""
+        ...
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Addresses of this host that are up now, each with the UDP port number of this port."""
+        ...
+
+    def source_towards(self, remote: Address) -> Address | None:
+        """From where the system would send to `remote` now, if the port left it the choice; None if there is no way."""
+        ...
+
+    def sibling(self, local: Address) -> Self:
+        """Another port at an address of this host; OSError if the host does not have it, or no port is free there.
+
+        It gets what comes to that address from now on, says so in each `Batch`, and must be closed by itself.
+        """
+        ...
+
+    async def wait_addresses(self) -> None:
+        """Wait until something about addresses, links or routes of the host may have changed.
+
+        `trio.ClosedResourceError` once closed.
+        """
+        ...
+
+
+_COUNTERS = (
+    "datagrams_sent",
+    "octets_sent",
+    "send_calls",
+    "datagrams_received",
+    "octets_received",
+    "receive_calls",
+    "congestion_marks",
+    "kernel_drops",
+    "segmentation_refusals",
+)
 
 
 def count(counters: dict[str, int], reason: str, number: int = 1) -> None:

@@ -11,12 +11,14 @@ import operator
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import trio
 
 from . import _offload as offload
+from ._host import HostWatch, addresses_up, source_of_route
 from .base import Address, Batch, PortStatistics, count
 
 DEFAULT_PORT: Final = 18003  # gao-07 15
@@ -118,9 +120,20 @@ class UDPPort:
         self._sock = sock
         self._descriptor = sock.fileno()
         self._reply_port = reply_port
+        self._another = partial(
+            UDPPort,
+            udp_checksum=udp_checksum,
+            reply_port=reply_port,
+            send_buffer=send_buffer,
+            receive_buffer=receive_buffer,
+            features=features,
+        )
+        self._host_watch: HostWatch | None = None
         self._sparse = 0
         self._closed = False
-        self._local_address: Address = sock.getsockname()
+        host, number = sock.getsockname()
+        self._local_address: tuple[str, int] = (host, number)
+        self._arrives_at: Address | None = None
         self.statistics = PortStatistics()
         self.statistics.send_buffer = _ask_buffer(sock, socket.SO_SNDBUF, send_buffer)
         self.statistics.receive_buffer = _ask_buffer(sock, socket.SO_RCVBUF, receive_buffer)
@@ -177,15 +190,7 @@ class UDPPort:
 
     def local_address_towards(self, remote: Address) -> Address:
         """A port that is bound to no address asks the system, which chooses one for each destination."""
-        host, port = cast("tuple[str, int]", self._local_address)
-        if not IPv4Address(host).is_unspecified:
-            return self._local_address
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect(cast("tuple[str, int]", remote))  # sends nothing
-            except OSError:
-                return self._local_address
-            return probe.getsockname()[0], port
+        return self.bound_address or self.source_towards(remote) or self._local_address
 
     async def wait_writable(self) -> None:
         if self._closed:
@@ -207,6 +212,67 @@ class UDPPort:
             self._closed = True
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+            if self._host_watch is not None:
+                self._host_watch.close()
+
+    # The host's addresses
+
+    @property
+    def bound_address(self) -> tuple[str, int] | None:
+        """None for a port that is bound to 0.0.0.0."""
+        return None if IPv4Address(self._local_address[0]).is_unspecified else self._local_address
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Pairs of the IPv4 addresses of this host that are up, and the port number."""
+        number = self._local_address[1]
+        return tuple((host, number) for host in addresses_up())
+
+    def source_towards(self, remote: Address) -> tuple[str, int] | None:
+        """The address that the system would choose now if this port were bound to none, and the port number."""
+        source = source_of_route(*cast("tuple[str, int]", remote))
+        return None if source is None else (source, self._local_address[1])
+
+    def sibling(self, local: Address) -> UDPPort:
+        """A port at an IPv4 address of this host, with the same port number if that is free there.
+
+        Its datagrams leave by the interface that has the address, where the system can do that.
+        """
+        host = str(local[0] if isinstance(local, tuple) else local)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+        try:
+            self._bind_beside(sock, host)
+            interface = addresses_up().get(host)
+            if sys.platform == "linux" and interface is not None:
+                index = socket.htonl(socket.if_nametoindex(interface))
+                _enable(sock, offload.SOL_IP, offload.IP_UNICAST_IF, index)
+            port = self._another(sock)
+        except BaseException:
+            sock.close()
+            raise
+        port._arrives_at = port.local_address
+        return port
+
+    def _bind_beside(self, sock: socket.socket, host: str) -> None:
+        """Bind to the port number of this port, which may have that for all addresses."""
+        both = (self._sock, sock)
+        try:
+            for each in both:
+                _enable(each, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, self._local_address[1]))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sock.bind((host, 0))
+        finally:
+            for each in both:  # for this moment only: else anybody could have the port
+                _enable(each, socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+    async def wait_addresses(self) -> None:
+        if self._closed:
+            self._refuse()
+        if self._host_watch is None:
+            self._host_watch = HostWatch()
+        await self._host_watch.changed()
 
     def _refuse(self) -> NoReturn:
         raise trio.ClosedResourceError("the port has been closed")
@@ -223,6 +289,7 @@ class UDPPort:
         newest = None
         gathered: list[bytes] = []
         marked = False
+        local = self._arrives_at
         for _ in range(RECEIVE_CALLS):
             statistics.receive_calls += 1
             try:
@@ -244,7 +311,7 @@ class UDPPort:
                 marked |= congested
             else:
                 if gathered:
-                    batches.append(Batch(newest, gathered, marked))
+                    batches.append(Batch(newest, gathered, marked, local))
                 newest, gathered, marked = source, datagrams, congested
             octets_left -= octets
             if octets_left <= 0:
@@ -255,7 +322,7 @@ class UDPPort:
         else:
             self._sparse = 0
         if gathered:
-            batches.append(Batch(newest, gathered, marked))
+            batches.append(Batch(newest, gathered, marked, local))
         if self._reply_port is not None:
             return [self._readdressed(batch) for batch in batches]
         return batches

@@ -1,6 +1,13 @@
 """Tools for testing what is built on fsp_trio."""
 
-from fsp_trio.testing.network import Impairment, PacketRecord, SimulatedNetwork, SimulatedPort
+from fsp_trio.testing.network import (
+    Impairment,
+    PacketRecord,
+    SimulatedHost,
+    SimulatedNAT,
+    SimulatedNetwork,
+    SimulatedPort,
+)
 from fsp_trio.testing.nonces import NonceLedger, NonceReuse
 from fsp_trio.testing.streams import (
     CLOGGABLE,
@@ -18,6 +25,8 @@ __all__ = [
     "NonceReuse",
     "PacketRecord",
     "PairMaker",
+    "SimulatedHost",
+    "SimulatedNAT",
     "SimulatedNetwork",
     "SimulatedPort",
     "clogged_stream_pair",

@@ -36,6 +36,7 @@ class SimulatedPort:
         self.statistics = PortStatistics(receive_buffer=receive_buffer, congestion_notification=True)
         self._send = send
         self._withdraw = withdraw
+        self._arrives_at: Address | None = None
         self._inbox: deque[tuple[Address, bytes, bool]] = deque()
         self._inbox_octets = 0
         self._clogged = False
@@ -43,6 +44,11 @@ class SimulatedPort:
         self._arrival = trio.Event()
         self._writable = trio.Event()
         self._writable.set()
+
+    @property
+    def source(self) -> Address | None:
+        """From where it sends now; None if it cannot."""
+        return self.local_address
 
     @property
     def clogged(self) -> bool:
@@ -98,10 +104,10 @@ class SimulatedPort:
                 marked |= congested
             else:
                 if gathered:
-                    batches.append(Batch(newest, gathered, marked))
+                    batches.append(Batch(newest, gathered, marked, self._arrives_at))
                 newest, gathered, marked = source, [datagram], congested
         if gathered:
-            batches.append(Batch(newest, gathered, marked))
+            batches.append(Batch(newest, gathered, marked, self._arrives_at))
         return batches
 
     def send(self, remote: Address, datagrams: Sequence[bytes], *, preliminary: bool = False) -> int:

@@ -20,9 +20,20 @@ import trio
 from fsp_trio.ports.base import Address, count
 
 from ._links import Impairment, Link, Transit
+from ._simulated_host import SimulatedHost
+from ._simulated_nat import SimulatedNAT
 from ._simulated_port import INBOX_OCTETS, SimulatedPort
 
-__all__ = ["Impairment", "NetworkStatistics", "PacketRecord", "SimulatedNetwork", "SimulatedPort", "Tap"]
+__all__ = [
+    "Impairment",
+    "NetworkStatistics",
+    "PacketRecord",
+    "SimulatedHost",
+    "SimulatedNAT",
+    "SimulatedNetwork",
+    "SimulatedPort",
+    "Tap",
+]
 
 IN_FLIGHT_LIMIT: Final = 65_536
 """Datagrams under way at the most; what comes on top is dropped (`in-flight-limit`)."""
@@ -66,7 +77,7 @@ class NetworkStatistics:
     congested: int = 0
     """Deliveries with the mark ECN CE."""
     drops: dict[str, int] = field(default_factory=dict)
-    """By cause: loss, mtu, queue, partition, unreachable, receive-buffer, checksum, tap, in-flight-limit."""
+    """By cause: loss, mtu, queue, partition, unreachable, nat, receive-buffer, checksum, tap, in-flight-limit."""
 
 
 @dataclass(slots=True)
@@ -108,6 +119,8 @@ class SimulatedNetwork:
         self._ports: dict[Address, SimulatedPort] = {}  # by the address that others see
         self._homes: dict[Address, Address] = {}  # seen address -> local address, where they differ
         self._seen: dict[Address, Address] = {}  # the reverse
+        self._nats: dict[str, SimulatedNAT] = {}  # by the hosts behind them
+        self._outsides: dict[str, SimulatedNAT] = {}  # by their own address
         self._partitions: set[tuple[Address | None, Address | None]] = set()
         self._taps: list[Tap] = []
         self._heap: list[tuple[float, bytes, int, _Delivery]] = []
@@ -164,6 +177,23 @@ class SimulatedNetwork:
         self._ports[address] = port
         return port
 
+    def host(self, *addresses: str, port: int = 18003) -> SimulatedHost:
+        """A new host with IPv4 addresses that may change; ValueError if one of them is somebody's already."""
+        return SimulatedHost(self, addresses, port, self._attach)
+
+    def nat(self, address: str, *behind: str, lifetime: float = math.inf) -> SimulatedNAT:
+        """A new NAT with an outside address of its own, before the inside addresses `behind`.
+
+        A mapping is forgotten when nothing has left by it for `lifetime` seconds.  ValueError if one of the addresses
+        is behind a NAT already, or the NAT's own taken.
+        """
+        if address in self._outsides or any(each in self._nats for each in behind):
+            raise ValueError("one of the addresses belongs to a NAT already")
+        nat = self._outsides[address] = SimulatedNAT(address, lifetime)
+        for each in behind:
+            self._nats[each] = nat
+        return nat
+
     def link(self, source: Address, destination: Address, impairment: Impairment, *, both_ways: bool = True) -> None:
         """Set what happens between two ports (by their local addresses) from now on; datagrams under way stay."""
         pairs = [(source, destination)]
@@ -183,9 +213,11 @@ class SimulatedNetwork:
         if both_ways:
             self._partitions.add((b, a))
 
-    def heal(self) -> None:
-        """End all partitions."""
-        self._partitions.clear()
+    def heal(self, a: Address | None = None, b: Address | None = None) -> None:
+        """End the partitions between two addresses, those of one and everybody, or all."""
+        if a is None and b is None:
+            self._partitions.clear()
+        self._partitions -= {(a, b), (b, a)}
 
     def rebind(self, port: SimulatedPort, seen_address: Address) -> None:
         """Let others see the port at another address from now on, as when a NAT forgets its mapping.
@@ -228,8 +260,10 @@ class SimulatedNetwork:
 
     def _send(self, port: SimulatedPort, remote: Address, datagrams: Sequence[bytes], preliminary: bool) -> None:
         now = trio.current_time()
-        source = self._seen.get(port.local_address, port.local_address)
-        link = self._link(port.local_address, self._homes.get(remote, remote))
+        local = port.source
+        nat = self._nats.get(_host_of(local))
+        source = self._seen.get(local, local) if nat is None else nat.outward(local, remote, now)
+        link = self._link(local, self._home(remote))
         for datagram in datagrams:
             self._send_one(link, now, source, remote, bytes(datagram), preliminary)
 
@@ -289,9 +323,14 @@ class SimulatedNetwork:
         while heap and heap[0][0] <= now:
             delivery = heapq.heappop(heap)[3]
             record = delivery.record
-            port = self._ports.get(record.destination)
+            inside = record.destination
+            if (nat := self._outsides.get(_host_of(inside))) is not None:
+                inside = nat.inward(_number_of(inside), record.source, now)
+            port = self._ports.get(inside)
             if self._partitions and self._parted(record):
                 self._drop(record, "partition")
+            elif nat is not None and inside is None:
+                self._drop(record, "nat")
             elif port is None:
                 self._drop(record, "unreachable")
             elif record.corrupted and record.preliminary:
@@ -315,10 +354,17 @@ class SimulatedNetwork:
             statistics.reordered += 1
 
     def _parted(self, record: PacketRecord) -> bool:
-        source = self._homes.get(record.source, record.source)
-        destination = self._homes.get(record.destination, record.destination)
+        source = self._home(record.source)
+        destination = self._home(record.destination)
         partitions = self._partitions
         return (source, destination) in partitions or (source, None) in partitions or (None, destination) in partitions
+
+    def _home(self, seen: Address) -> Address:
+        """The local address of who is seen there."""
+        nat = self._outsides.get(_host_of(seen))
+        if nat is not None:
+            return nat.inside_of(_number_of(seen))
+        return self._homes.get(seen, seen)
 
     def _drop(self, record: PacketRecord, cause: str) -> None:
         record.fate = cause
@@ -332,7 +378,25 @@ class SimulatedNetwork:
             link = self._links[pair] = Link(self.seed, source, destination, impairment)
         return link
 
+    def _attach(self, address: Address, port: SimulatedPort | None) -> None:
+        """What comes to an address of a host goes to `port`; to nobody if that is None."""
+        present = self._ports.get(address)
+        if present is not None and port is not None and getattr(present, "host", None) is not getattr(port, "host", 0):
+            raise ValueError(f"there is a port at {address!r} already")
+        if port is None:
+            self._ports.pop(address, None)
+        else:
+            self._ports[address] = port
+
     def _withdraw(self, port: SimulatedPort) -> None:
         seen = self._seen.pop(port.local_address, port.local_address)
         self._homes.pop(seen, None)
         del self._ports[seen]
+
+
+def _host_of(address: Address) -> str:
+    return address[0] if isinstance(address, tuple) and address and isinstance(address[0], str) else ""
+
+
+def _number_of(address: Address) -> int:
+    return address[1] if isinstance(address, tuple) and len(address) > 1 and isinstance(address[1], int) else 0

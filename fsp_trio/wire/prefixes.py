@@ -9,6 +9,7 @@ from typing import Final
 
 NO_PREFIX: Final = bytes(8)
 SIX_TO_FOUR: Final = 0x2002
+_ADDRESS: Final = struct.Struct(">H4sH")
 
 
 def prefix_of(address: Hashable) -> bytes:
@@ -19,5 +20,11 @@ def prefix_of(address: Hashable) -> bytes:
                 octets = IPv4Address(host)
             except AddressValueError:
                 return NO_PREFIX
-            return NO_PREFIX if octets.is_unspecified else struct.pack(">H4sH", SIX_TO_FOUR, octets.packed, port)
+            return NO_PREFIX if octets.is_unspecified else _ADDRESS.pack(SIX_TO_FOUR, octets.packed, port)
     return NO_PREFIX
+
+
+def address_of(prefix: bytes) -> tuple[str, int] | None:
+    """The pair of IPv4 address and UDP port that 8 octets tell; None for zeros and for all that is no such pair."""
+    kind, octets, port = _ADDRESS.unpack(prefix)
+    return (str(IPv4Address(octets)), port) if kind == SIX_TO_FOUR and port else None

@@ -295,7 +295,7 @@ def test_b18_sessions_that_hear_of_one_congestion_reduce_once() -> None:
     for pair in pairs:
         pair.client._congestion = manager
         pair.client._path = None
-        pair.client._take_path(Side.SERVER)
+        pair.client._take_path(Side.SERVER, None, pair.clock.now)
     flow = pairs[0].client.macroflow
     flow.cwnd = 100.0 * SEGMENT
     for pair in pairs:

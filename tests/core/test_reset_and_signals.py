@@ -9,7 +9,7 @@ import pytest
 from fsp_trio.core.congestion import CongestionManager
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.failure import FailureKind
-from fsp_trio.core.link import path_key
+from fsp_trio.core.paths import path_key
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions import GAO_07
 from fsp_trio.revisions.states import State

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fsp_trio import FSPEndpoint, FSPSession, Settings, open_fsp_endpoint
 from fsp_trio.testing import Impairment, SimulatedNetwork
@@ -68,6 +68,7 @@ async def test_a_thousand_sessions_over_udp_leave_no_descriptor_and_no_memory() 
         open_fsp_endpoint("127.0.0.1", 0, max_tombstones=16) as client,
         open_fsp_endpoint("127.0.0.1", 0, max_tombstones=16) as server,
     ):
+        await wait_all_tasks_blocked()
         files = open_files()
         stays = await what_stays(lambda: open_and_close(client, server, 200), rounds=5)
         report(f"{stays:+,} octets and {open_files() - files:+} descriptors stay of a thousand sessions")
@@ -76,7 +77,7 @@ async def test_a_thousand_sessions_over_udp_leave_no_descriptor_and_no_memory() 
         await trio.sleep(0.1)
         assert client.sessions == server.sessions == []
         assert len(client._wheel) == len(server._wheel) == 1, "that of the tombstones"
-        assert len(client._nursery.child_tasks) == len(server._nursery.child_tasks) == 2
+        assert len(client._nursery.child_tasks) == len(server._nursery.child_tasks) == 3
 
 
 async def test_sessions_leave_nothing_when_their_tombstones_have_gone(autojump_clock: MockClock) -> None:

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.keyring import LIMBO
-from fsp_trio.core.link import Address
+from fsp_trio.core.paths import Address
 from fsp_trio.integrity import AeadSchedule, Protection
 from fsp_trio.keying import KeyAgreementError, agree_psk
 from fsp_trio.session import FSPSession
@@ -318,11 +318,16 @@ async def test_the_key_agreement_notices_that_numbers_were_shifted(
         original = Connection.receive
 
         def receive(
-            self: Connection, datagrams: list[bytes], source: Address, now: float, congested: bool = False
+            self: Connection,
+            datagrams: list[bytes],
+            source: Address,
+            now: float,
+            congested: bool = False,
+            local: Address | None = None,
         ) -> None:
             change = meddler.to_responder if self is b._connection else meddler.to_initiator
             for datagram in datagrams:
-                original(self, change(datagram), source, now, congested)
+                original(self, change(datagram), source, now, congested, local)
 
         monkeypatch.setattr(Connection, "receive", receive)
 

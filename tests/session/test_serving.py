@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fsp_trio import (
     FSPBrokenError,
@@ -168,11 +168,12 @@ async def test_what_cannot_be_opened() -> None:
 async def test_no_socket_is_left() -> None:
     async with open_fsp_endpoint("127.0.0.1", 0) as endpoint:
         listener = endpoint.listen()
+        await wait_all_tasks_blocked()  # the endpoint watches the host's addresses, too
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
             async with open_fsp_session("127.0.0.1", port_of(endpoint)) as session:
                 accepted = await listener.accept_session()
-                assert len(os.listdir("/proc/self/fd")) == before + 1
+                assert len(os.listdir("/proc/self/fd")) == before + 2
                 session.reset()
                 accepted.reset()
         assert len(os.listdir("/proc/self/fd")) == before

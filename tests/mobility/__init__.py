@@ -1,0 +1,1 @@
+"""Sessions whose ends change their addresses."""
