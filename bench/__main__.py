@@ -1,4 +1,7 @@
-"""`python -m bench` measures and checks the floors; `python -m bench profile` says where the time goes."""
+"""`python -m bench` measures and checks the floors; `python -m bench profile` says where the time goes.
+
+`python -m bench tunnel` compares `fsp-trio tunnel` with a SOCKS proxy over TCP.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 import trio
 from rich.console import Console
 
-from . import certificates, profile_command, report
+from . import certificates, profile_command, report, tunnel_command
 from .conductor import WorkerFailed
 from .runner import Plan, run
 from .subjects import FSP, MEASURES, SUBJECTS
@@ -123,6 +126,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] == ["profile"]:
             return main_profile(arguments[1:])
+        if arguments[:1] == ["tunnel"]:
+            return tunnel_command.main(arguments[1:])
         return main_run(arguments)
     except* WorkerFailed as failures:
         for failure in failures.exceptions:

@@ -15,7 +15,7 @@ import trio
 
 import fsp_trio
 from fsp_trio._groups import unwrapped
-from fsp_trio.cli import decoding, echoing, keys, receiving, sending
+from fsp_trio.cli import decoding, echoing, keys, receiving, sending, tunneling
 from fsp_trio.cli.connection import Common, parse_target
 from fsp_trio.cli.exits import ALREADY_TOLD, EXIT_CODES, CommandError, Exit, Interrupted, explain
 from fsp_trio.cli.key_files import configuration, public_line, write_identity
@@ -261,6 +261,56 @@ def ping(common: Common, reporter: Reporter, *, host: str, count: int, interval:
     """Measure round trips to `fsp-trio echo` at a host."""
     work = partial(echoing.ping, *_target(host, common), common, reporter, count=count, interval=interval, size=size)
     reporter.summary(run(work))
+
+
+def _socks_address(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, int]:
+    try:
+        return parse_target(text if ":" in text else f"127.0.0.1:{text}", 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _allowed(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> list[tuple[str, int]]:
+    try:
+        return [tunneling.parse_allowed(text) for text in texts]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.argument("host", metavar="HOST[:PORT]")
+@click.option(
+    "--socks",
+    default="127.0.0.1:1080",
+    show_default=True,
+    callback=_socks_address,
+    metavar="[HOST:]PORT",
+    help="Where programs find the SOCKS 5 proxy.",
+)
+@with_common_options(serves=False)
+def tunnel(common: Common, reporter: Reporter, *, host: str, socks: tuple[str, int]) -> None:
+    """A SOCKS 5 proxy here, whose connections leave at `fsp-trio gateway` on a host.
+
+    Each connection is a branch of one session.
+    """
+    run(partial(tunneling.tunnel, *_target(host, common), socks, common, reporter))
+
+
+@fsp.command(epilog=EXIT_CODES)
+@click.option(
+    "--allow",
+    multiple=True,
+    callback=_allowed,
+    metavar="HOST[:PORT]",
+    help="Connect to nothing but this; may be given more than once.",
+)
+@with_common_options(serves=True)
+def gateway(common: Common, reporter: Reporter, *, allow: list[tuple[str, int]]) -> None:
+    """Let the connections of `fsp-trio tunnel` out to TCP hosts, until interrupted.
+
+    It serves clients that it knows, by --authorized or --psk.
+    """
+    run(partial(tunneling.gateway, common, reporter, allowed=allow))
 
 
 @fsp.command(epilog=EXIT_CODES)

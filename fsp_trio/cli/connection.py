@@ -27,6 +27,8 @@ HEARTBEAT: Final = 10.0
 """Seconds between heartbeats: a peer that is alive is heard of."""
 IDLE: Final = 60.0
 """Seconds of silence after which a peer counts as gone."""
+BRANCHES: Final = 1024
+"""Branches that a peer may ask for at once."""
 MAXIMUM_SESSIONS: Final = 32
 """Sessions that `receive` and `echo` serve at a time; further ones are refused."""
 
@@ -52,6 +54,7 @@ class Common:
             timers=Timers.draft() if self.timers == "draft" else Timers.responsive(),
             heartbeat_interval=HEARTBEAT,
             idle_timeout=IDLE,
+            branch_backlog=BRANCHES,
         )
 
 

@@ -23,6 +23,11 @@ KEY_TIMEOUT: Final = 30.0
 class KeySource(Protocol):
     """Something that both ends can agree upon a key with."""
 
+    @property
+    def lets_in_anybody(self) -> bool:
+        """Whoever comes is served."""
+        ...
+
     async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
         """The end that has opened the session, with `host` as the user calls it."""
         ...
@@ -37,6 +42,10 @@ class SharedKey:
     """Both ends have the same file."""
 
     psk: bytes
+
+    @property
+    def lets_in_anybody(self) -> bool:
+        return False
 
     async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
         await self._agree(session, accept_repeated_nonces, initiator=True)
@@ -64,6 +73,10 @@ class PublicKeys:
     authorized: Collection[bytes] | None
     """Public keys of the clients that are let in; None for all."""
     info: Callable[[str], None]
+
+    @property
+    def lets_in_anybody(self) -> bool:
+        return self.authorized is None
 
     async def lead(self, session: FSPSession, host: str, *, accept_repeated_nonces: bool) -> None:
         await keying.agree_x25519(
