@@ -185,6 +185,7 @@ class Link:
             self._leave_path()
             self.macroflow = self._congestion.join(key)
             self._path = key
+            self._path_since = now
 
     def _leave_path(self) -> None:
         if self._path is not None:

@@ -173,10 +173,10 @@ async def test_only_what_is_allowed() -> None:
 async def test_clients_that_make_no_sense(octets: bytes, answer: bytes) -> None:
     async with chain() as (proxy, target, _):
         stream = await proxy.open()
-        await stream.send_all(octets)
-        await stream.send_eof()
         with trio.fail_after(5):
             try:
+                await stream.send_all(octets)
+                await stream.send_eof()
                 heard = b"".join([piece async for piece in stream])
             except trio.BrokenResourceError:
                 heard = answer
