@@ -19,6 +19,7 @@ from spec_conformance.profile import Profile
 
 ADDRESS: Final = ("203.0.113.1", 18003)
 SERVICES: Final = {"echo": 18003, "keyed": 18004, "closing": 18005, "mac": 18006}
+COMPRESSED: Final = {"compressed": 18007}
 KEY: Final = bytes(range(32))
 LATENCY: Final = 0.005
 EPOCH: Final = 1_800_000_000_000_000
@@ -28,15 +29,16 @@ CLIENT_GREETING: Final = b"a client's greeting"
 
 def profile(revision: str, *, bits: int = 128, wire: str = "") -> Profile:
     """What the library offers here."""
+    compresses = revision != "jason-00"
     return Profile(
         name="fsp-trio",
         revision=revision,
         wire=wire,
         answers_to=ADDRESS[1] if wire else None,
-        services=SERVICES,
+        services={**SERVICES, **COMPRESSED} if compresses else SERVICES,
         key=KEY,
         key_bits=bits,
-        capabilities=frozenset({"aead", "mac", "keyed", "closing", "ecn"}),
+        capabilities=frozenset({"aead", "mac", "keyed", "closing", "ecn", *(["compression"] if compresses else [])}),
     )
 
 
@@ -78,7 +80,7 @@ class Services:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Offer the services until cancelled; started when somebody can connect."""
         async with trio.open_nursery() as nursery:
-            for name, service in SERVICES.items():
+            for name, service in self.profile.services.items():
                 nursery.start_soon(self._serve, self.endpoint.listen(service), name)
             task_status.started()
 
@@ -91,7 +93,7 @@ class Services:
         try:
             async with session:
                 async for received in session:
-                    answer = session.send_transaction()
+                    answer = session.send_transaction(compressed=service == "compressed")
                     while octets := await received.receive_some():
                         await answer.send_all(octets)
                     answer.end()

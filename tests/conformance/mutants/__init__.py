@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .gao_07_compression import COMPRESSION
 from .gao_07_negotiation import NEGOTIATION
 from .gao_07_transfer import TRANSFER
 from .jason_00 import JASON
@@ -11,4 +12,4 @@ from .mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS: Final = (*NEGOTIATION, *TRANSFER, *JASON)
+MUTANTS: Final = (*NEGOTIATION, *TRANSFER, *COMPRESSION, *JASON)
