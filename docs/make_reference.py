@@ -29,6 +29,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Endpoints and listeners", "fsp_trio", ("FSPEndpoint", "FSPListener")),
     ("Sessions", "fsp_trio", ("FSPSession", "SendTransaction", "ReceiveTransaction", "FSPStream", "FSPChannel")),
     ("Settings", "fsp_trio", ("Settings", "Timers", "State")),
+    ("Paths", "fsp_trio", ("Path", "PathState")),
     (
         "Errors",
         "fsp_trio",
@@ -77,7 +78,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "fsp_trio.keylog",
         ("FSPKEYLOGFILE", "log_key", "parse_key_log", "KeyLogEntry", "KeyLogError"),
     ),
-    ("Ports: fsp_trio.ports", "fsp_trio.ports", ("open_udp_port", "UDPPort", "Port", "Batch", "Address")),
+    ("Ports: fsp_trio.ports", "fsp_trio.ports", ("open_udp_port", "UDPPort", "Port", "RovingPort", "Batch", "Address")),
     (
         "Testing: fsp_trio.testing",
         "fsp_trio.testing",
@@ -92,6 +93,8 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "Impairment",
             "PacketRecord",
             "SimulatedPort",
+            "SimulatedHost",
+            "SimulatedNAT",
         ),
     ),
     ("", "fsp_trio.testing.network", ("NetworkStatistics",)),

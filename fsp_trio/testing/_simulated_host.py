@@ -107,7 +107,7 @@ class SimulatedHost:
             self._primary = None
             self._tell()
         else:
-            self._siblings.pop(str(port.local_address[0]), None)
+            self._siblings = {address: sibling for address, sibling in self._siblings.items() if sibling is not port}
         self._bind()
 
     async def wait_changed(self) -> None:
@@ -116,8 +116,6 @@ class SimulatedHost:
 
 class HostPort(SimulatedPort):
     """Implements `RovingPort`; made by `SimulatedHost.port`."""
-
-    local_address: tuple[str, int]
 
     def __init__(
         self, host: SimulatedHost, local: tuple[str, int] | None, network: SimulatedNetwork, receive_buffer: int

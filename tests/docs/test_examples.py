@@ -14,6 +14,13 @@ TIMEOUT = 60.0
 SAYS = {
     "first_session": "b'HELLO, WORLD'\n",
     "keyed": "before: crc64\nafter: aead\nb'secret'\n",
+    "moving": (
+        "('203.0.113.5', 18003) to ('198.51.100.1', 18003) active 0 ms\n"
+        "('192.0.2.1', 18003) to ('198.51.100.1', 18003) standby 0 ms\n"
+        "the server sends to ('203.0.113.5', 18003)\n"
+        "('192.0.2.1', 18003) to ('198.51.100.1', 18003) active 0 ms\n"
+        "('203.0.113.5', 18003) to ('198.51.100.1', 18003) failed unknown\n"
+    ),
     "own_agreement": "aead b'NOW UNDER A KEY'\n",
     "public_keys": "b'hello, stranger'\nb'hello, 03a107bf'\n",
     "serving": "b'there and back'\n",

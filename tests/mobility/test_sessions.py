@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from fsp_trio import FSPBrokenError, FSPBusyError, FSPClosedError, FSPSession, PathState, Settings, open_fsp_endpoint
 from fsp_trio._groups import unwrapped
-from fsp_trio._roaming import MAXIMUM_GATES
+from fsp_trio._roaming import MAXIMUM_GATES, SOURCES_REMEMBERED
 from fsp_trio.testing import SimulatedNetwork
 
 from .hosts import CLIENT, ELSEWHERE, NUMBER, SECOND, SERVER, SERVER_ELSEWHERE, SERVICE, hosts, say
@@ -347,6 +347,14 @@ async def test_there_is_a_limit_to_the_ports_of_an_endpoint(autojump_clock: Mock
         with pytest.raises(OSError, match="no further"):
             await near.migrate(addresses[-1])
         assert len(world.client._roaming.gates) == MAXIMUM_GATES
+
+
+async def test_sources_are_remembered_up_to_a_limit(autojump_clock: MockClock) -> None:
+    async with hosts() as world:
+        roaming = world.client._roaming
+        for number in range(SOURCES_REMEMBERED + 10):
+            assert roaming._source_towards((f"peer {number}", 1)) == (CLIENT, NUMBER)
+        assert len(roaming._sources) == 10
 
 
 # several addresses

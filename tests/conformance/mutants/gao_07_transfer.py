@@ -178,9 +178,9 @@ TRANSFER: Final = [
     Mutant("hasty heartbeats", "revision", "heartbeat_interval", 60.0, "10.1/period-of-600-seconds"),
     Mutant(
         "no heartbeats",
-        OUTGOING + "next_heartbeat",
-        "self._heartbeat_at if self.state in CONNECTED else math.inf",
-        "math.inf",
+        "core.mobile:Mobile.next_heartbeat",
+        "if self.state not in CONNECTED:",
+        "if True:",
         "10.1/heartbeat-in-connected-states",
     ),
     Mutant(
@@ -193,7 +193,7 @@ TRANSFER: Final = [
     Mutant(
         "nobody is followed",
         AUTHENTIC + "_authentic",
-        "if follows and source != self.remote:",
+        "if follows:",
         "if False:",
         "10.3/newer-packet-followed",
     ),

@@ -49,7 +49,7 @@ JASON: Final = [
     _mutant("jason: any clock", "revision", "bounded_time_delta", False, "3.5/time-delta-out-of-range"),
     _mutant(
         "jason: a window that never changes",
-        OUTGOING + "_acknowledge_now",
+        OUTGOING + "_acknowledgement",
         "window = received.window",
         "window = 2048",
         "3.7/window-counts-free-blocks",
@@ -383,9 +383,9 @@ JASON: Final = [
     # 9
     _mutant(
         "jason: no heartbeats",
-        OUTGOING + "next_heartbeat",
-        "self._heartbeat_at if self.state in CONNECTED else math.inf",
-        "math.inf",
+        "core.mobile:Mobile.next_heartbeat",
+        "if self.state not in CONNECTED:",
+        "if True:",
         "9.1/heartbeat-sent",
     ),
     _mutant(
@@ -398,7 +398,7 @@ JASON: Final = [
     _mutant(
         "jason: nobody is followed",
         AUTHENTIC + "_authentic",
-        "if follows and source != self.remote:",
+        "if follows:",
         "if False:",
         "9.2/newest-packet-moves-peer",
     ),
