@@ -70,9 +70,7 @@ def test_10_2_notices_are_keep_alive_with_sink_parameter_and_snack_and_serials_o
     assert world.client.statistics.notices_sent == len(notices)
 
 
-@pytest.mark.parametrize(
-    "state", [state for state in State if state in CONNECTED | CLOSING], ids=lambda state: state.name
-)
+@pytest.mark.parametrize("state", [s for s in State if s in CONNECTED | CLOSING], ids=lambda state: state.name)
 def test_10_2_in_six_states(state: State) -> None:
     situation = situation_in(state.name, Side.CLIENT, "aead")
     end, now = situation.subject, situation.pair.clock.now
