@@ -23,8 +23,8 @@ def test_m25_an_acceptor_that_moves_answers_before_it_tells_so() -> None:
     for moment in (family.now, family.now + 0.005, family.now + 0.1):
         assert accepted.next_heartbeat() < math.inf
         notices = [datagram for _, datagram in accepted.notices_to_send(moment)]
-        for datagram in (*notices, *accepted.datagrams_to_send(moment)):
-            ops.append(accepted.codec.ops[accepted.codec.unpack_head(datagram, 8)[0]])
+        sent = (*notices, *accepted.datagrams_to_send(moment))
+        ops += [accepted.codec.ops[accepted.codec.unpack_head(datagram, 8)[0]] for datagram in sent]
     assert ops == [Op.NULCOMMIT, Op.KEEP_ALIVE]
     assert branch.state is State.CLONING
 
