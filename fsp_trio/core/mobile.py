@@ -105,6 +105,12 @@ class Mobile(Acknowledged):
             self._sink = self._sink_from(self.local) if told else NO_SINK
         return changed
 
+    def descend_from(self, parent: Mobile) -> None:
+        """A branch begins where its parent is, and knows the addresses that its parent knows."""
+        self.know_addresses(parent._own, parent._advertised)
+        self._peer_prefixes, self._peer_addresses = parent._peer_prefixes, parent._peer_addresses
+        self.chosen = parent.chosen
+
     def moved(self, local: Address | None, now: float) -> None:
         """This end sends from `local` from now on (10.3), and tells the peer until something comes in there (10.2).
 

@@ -197,8 +197,7 @@ class Multiplication(Handshake):
         self._begin(now)
         self.payload_limit = parent.payload_limit
         self._take_path(parent.remote, parent.local, now)
-        self.know_addresses(parent._own, parent._advertised)
-        self.chosen = parent.chosen
+        self.descend_from(parent)
         if parent.rtt.measured:
             self.rtt.sample(parent.rtt.srtt)  # 8.5.1
         return self

@@ -9,7 +9,7 @@ import pytest
 
 from fsp_trio.core.congestion import INITIAL_WINDOW
 from fsp_trio.core.mobile import ANSWERS, NOTICES_ALONE, PROMPT_NOTICES, SLOWEST_NOTICES
-from fsp_trio.core.paths import PathState, Route
+from fsp_trio.core.paths import Path, PathState, Route
 from fsp_trio.core.settings import Settings
 from fsp_trio.revisions.states import CLOSING, CONNECTED, State
 from fsp_trio.wire.packets import NO_PREFIXES, Op
@@ -89,6 +89,7 @@ def test_10_2_a_session_that_ends_meanwhile_sends_no_more_notices() -> None:
     before = len(world.notices(CLIENT))
     world.run_for(10.0)
     assert len(world.notices(CLIENT)) == before
+    assert world.client.notices_to_send(world.now + 100.0) == []
 
 
 # 10.3, 10.4
@@ -145,6 +146,32 @@ def test_10_4_neither_does_one_that_is_forged_or_was_heard_before() -> None:
         assert client.paths()[0].state is PathState.TRIED
 
 
+def test_10_4_data_in_order_does_it_too() -> None:
+    """Packets of the common kind are taken in a loop of their own."""
+    world = Roving()
+    world.server.send(b"first")
+    world.run_for(1.0)
+    world.dead |= {(C2, S1)}
+    world.move(CLIENT, C2)
+    world.server._take_path(C2, S1, world.now)
+    world.server.send(b"second")
+    mark = len(world.record)
+    world.run_for(DELAY)
+    assert {each.op for each in world.record[mark:] if each.sender is SERVER} == {Op.PURE_DATA}
+    assert drain(world.client) == [b"firstsecond"]
+    assert world.client.paths()[0].state is PathState.ACTIVE
+
+
+def test_10_4_where_the_system_chooses_whatever_comes_to_any_address_does_it() -> None:
+    """Some ports tell where something came in, because other sessions have moved there."""
+    world = Roving()
+    world.up[CLIENT] = [C2]
+    world.client.moved(None, world.now)
+    world.run_for(10.0)
+    assert world.client.local is None
+    assert len(world.notices(CLIENT)) == 1
+
+
 def test_a_port_that_does_not_tell_counts_whatever_comes_in() -> None:
     world = Roving(tells=False)
     world.move(CLIENT, C2)
@@ -166,6 +193,15 @@ def test_an_address_that_comes_back_is_told_again() -> None:
     world.run_for(1.5)
     assert drain(world.server) == [b"into nothing"]
     assert world.client.statistics.moves == 0
+
+
+def test_f50_an_address_that_comes_back_is_told_four_times() -> None:
+    """The peer hears nothing new, and may have nothing to say."""
+    world = Roving()
+    mark = len(world.record)
+    world.move(CLIENT, C1)
+    world.run_for(500.0)
+    assert [each.sender for each in world.record[mark:]] == [CLIENT] * NOTICES_ALONE
 
 
 # F51
@@ -238,6 +274,17 @@ def test_f55_answers_leave_from_where_the_newest_packet_came_in() -> None:
     assert world.server.local == S2
     assert {each.source for each in world.record if each.sender is SERVER} == {S2}
     assert world.server.statistics.moves == 1
+
+
+def test_f55_for_data_in_order_too() -> None:
+    world = Roving(server=(S1, S2))
+    world.client.send(b"one ")
+    world.run_for(1.0)
+    world.client._take_path(S2, C1, world.now)
+    world.client.send(b"two")
+    world.run_for(1.0)
+    assert drain(world.server) == [b"one two"]
+    assert world.server.local == S2
 
 
 def test_f55_not_for_older_packets() -> None:
@@ -314,10 +361,12 @@ def test_data_under_way_at_the_old_address_does_not_draw_a_session_back() -> Non
     world.client.try_local(C2, world.now)
     places: list[object] = []
     for _ in range(400):
-        world.client.send(bytes(300))
+        for end in (world.client, world.server):
+            end.send(bytes(300))
         world.run_for(0.001)
         places.append(world.client.local)
-        world.server.read(2**20)
+        for end in (world.client, world.server):
+            end.read(2**20)
     assert places == sorted(places, key=str), "from the first to the second, and that once"
     assert places[-1] == C2
     assert world.client.statistics.moves == 1
@@ -341,6 +390,16 @@ def test_f56_a_dead_path_is_left_for_a_living_one() -> None:
     assert world.client.chosen
     states = {(path.local, path.remote): path.state for path in world.client.paths()}
     assert states == {(C2, S1): PathState.ACTIVE, (C1, S1): PathState.FAILED}
+
+
+def test_a_path_that_is_used_again_has_not_failed() -> None:
+    world = dead_path()
+    world.run_until(lambda: world.client.local == C2, 10.0)
+    world.dead.clear()
+    world.client.moved(C1, world.now)
+    world.run_for(1.0)
+    world.client.moved(C2, world.now)
+    assert world.client.paths()[1] == Path(C1, S1, PathState.STANDBY, world.client.paths()[1].rtt)
 
 
 def test_f56_after_the_second_time_out_of_one_silence_and_not_before() -> None:
@@ -465,6 +524,23 @@ def test_f57_what_was_sent_on_the_old_path_gives_no_sample_and_no_loss() -> None
     assert world.server.received.ready_octets == 8 * 1024
     assert flow.reductions == 0
     assert client.rtt.srtt < srtt + 1.0
+
+
+def test_f57_what_was_lost_on_the_old_path_is_no_loss_on_the_new_one() -> None:
+    """The peer has a gap, and reports it over the new path."""
+    world = Roving(client=(C1, C2))
+    client = world.client
+    client.send(bytes(8 * 1024))
+    sent = client.datagrams_to_send(world.now)
+    del sent[1]
+    world.server.receive(sent, C1, world.now, False, S1)
+    client.moved(C2, world.now)
+    flow = client.macroflow
+    world.run_for(0.1)
+    assert any(block.acknowledged for block in client.sent.blocks)
+    world.run_for(5.0)
+    assert flow.reductions == 0
+    assert world.server.received.ready_octets == 8 * 1024
 
 
 def test_f57_the_first_measurement_on_the_new_path_counts_alone() -> None:

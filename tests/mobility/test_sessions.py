@@ -10,12 +10,22 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from fsp_trio import FSPBrokenError, FSPBusyError, FSPClosedError, FSPSession, PathState, Settings, open_fsp_endpoint
+from fsp_trio import (
+    FSPBrokenError,
+    FSPBusyError,
+    FSPClosedError,
+    FSPSession,
+    PathState,
+    Settings,
+    State,
+    open_fsp_endpoint,
+)
 from fsp_trio._groups import unwrapped
 from fsp_trio._roaming import MAXIMUM_GATES, SOURCES_REMEMBERED
 from fsp_trio.testing import SimulatedNetwork
 
 from .hosts import CLIENT, ELSEWHERE, NUMBER, SECOND, SERVER, SERVER_ELSEWHERE, SERVICE, hosts, say
+from .moves import agree
 
 MULTIHOMED = Settings(multihoming=True)
 ADVERTISING = Settings(multihoming=True, advertise=True)
@@ -244,9 +254,11 @@ async def test_a_session_that_was_told_where_to_be_stays_there(autojump_clock: M
     async with hosts((CLIENT, SECOND)) as world:
         near, far = await world.sessions()
         await near.migrate(SECOND)
-        world.client_host.prefer(CLIENT)
+        world.client_host.add(ELSEWHERE)
+        world.client_host.prefer(ELSEWHERE)
         await trio.sleep(1)
         assert far.remote_address == (SECOND, NUMBER)
+        world.client_host.remove(ELSEWHERE)
         world.client_host.remove(SECOND)
         await trio.sleep(1)
         assert far.remote_address == (CLIENT, NUMBER), "but for the address that is gone"
@@ -357,6 +369,25 @@ async def test_sources_are_remembered_up_to_a_limit(autojump_clock: MockClock) -
         assert len(roaming._sources) == 10
 
 
+async def test_a_branch_begins_where_its_parent_is(autojump_clock: MockClock) -> None:
+    async with hosts((CLIENT, SECOND), (SERVER, SERVER_ELSEWHERE), settings=ADVERTISING) as world:
+        near, far = await world.sessions()
+        await agree(near, far, bytes(32))
+        await near.migrate(SECOND)
+        await say(near, far)
+        branch = await near.multiply()
+        assert branch.paths[0].local == (SECOND, NUMBER)
+        other = await far.accept_branch()
+        assert other.remote_address == (SECOND, NUMBER)
+        assert {path.local for path in branch.paths} == {(CLIENT, NUMBER), (SECOND, NUMBER)}
+        assert {path.remote for path in branch.paths} == {(SERVER, NUMBER), (SERVER_ELSEWHERE, NUMBER)}
+        await say(branch, other)
+        world.client_host.remove(SECOND)
+        await trio.sleep(1)
+        assert other.remote_address == far.remote_address == (CLIENT, NUMBER)
+        await say(other, branch)
+
+
 # several addresses
 
 
@@ -368,8 +399,14 @@ async def test_f55_a_server_with_two_addresses_answers_from_the_one_that_was_ask
         await say(near, far)
         await say(far, near)
         assert near.remote_address == far.paths[0].local == (SECOND, NUMBER)
+        world.network.partition((SECOND, NUMBER))
         far.reset()
         await trio.sleep(1)
+        assert world.network.statistics.drops.pop("partition") == 1
+        world.network.heal()
+        near.send_transaction().end()
+        await trio.sleep(1)
+        assert near.state is State.NON_EXISTENT, "the RESET was repeated, from the same address"
         assert world.network.statistics.drops == {}
         assert {record.source[0] for record in world.network.record} == {"192.0.2.200", SECOND}  # type: ignore[index]
 
