@@ -300,7 +300,7 @@ async def test_a_replayed_transcript(autojump_clock: MockClock) -> None:
         await write(a, said[0])
         said.append(alice.prove(await read(a)))
         a.reset()
-    async with pair() as (a, b):  # the same seeds: even the ULTIDs are the same
+    async with pair() as (a, b):  # with other ULTIDs; the test that follows has the same
 
         async def replay() -> None:
             with suppress(FSPBrokenError):
@@ -314,6 +314,19 @@ async def test_a_replayed_transcript(autojump_clock: MockClock) -> None:
         )
         assert isinstance(errors[1], KeyAgreementError)
         assert "another exchange" in str(errors[1])
+
+
+def test_a_replayed_transcript_between_the_same_ultids() -> None:
+    """Then only the responder's fresh ephemeral key tells the exchanges apart."""
+    alice = X25519Exchange(ULTIDS, ALICE, only(public(BOB)))
+    bob = X25519Exchange(ULTIDS, BOB, only(public(ALICE)))
+    greeting = alice.greet()
+    proof = alice.prove(bob.answer(greeting))
+    bob.check(proof)
+    again = X25519Exchange(ULTIDS, BOB, only(public(ALICE)))
+    again.answer(greeting)
+    with pytest.raises(KeyAgreementError, match="another exchange"):
+        again.check(proof)
 
 
 @pytest.mark.parametrize("role", ["responder", "initiator"])
