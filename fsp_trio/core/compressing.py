@@ -34,14 +34,12 @@ class Compressing(Multiplication):
             raise ConnectionMisuse("a transaction is open")
         self._compressor = Compressor()
         self.queue.flags = self.revision.compressed_flag
-        self._alone_limit = 0
 
     def _compressed(self, data: bytes) -> bytes:
         assert self._compressor is not None
-        before = self.statistics
-        before.plain_sent += len(data)
         packed = self._compressor.feed(data)
-        before.compressed_sent += len(packed)
+        self.statistics.plain_sent += len(data)
+        self.statistics.compressed_sent += len(packed)
         return packed
 
     def _end_compression(self) -> bytes:
@@ -49,7 +47,6 @@ class Compressing(Multiplication):
         compressor, self._compressor = self._compressor, None
         if compressor is None:
             return b""
-        self._alone_limit = min(self.payload_limit, self.settings.send_buffer)
         packed = compressor.finish()
         self.statistics.compressed_sent += len(packed)
         return packed

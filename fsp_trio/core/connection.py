@@ -51,7 +51,9 @@ class Connection(Compressing):
         if (
             self.state not in OWN_OPEN
             or sent.blocks
-            or not 0 < len(data) <= self._alone_limit
+            or not 0 < len(data) <= self.payload_limit
+            or len(data) > self.settings.send_buffer
+            or self._compressor is not None
             or not self._idle(now)
             or self.queue.whole_blocks
             or sub(sent.right_edge, sent.next_sn) <= 0

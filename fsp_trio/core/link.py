@@ -47,7 +47,6 @@ class Link:
 
     __slots__ = (
         "_address_newest",
-        "_alone_limit",
         "_ce_seen",
         "_congestion",
         "_ids",
@@ -123,8 +122,6 @@ class Link:
         self.rtt: RoundTrip = ROUND_TRIPS[revision.round_trips](settings.timers)
         self.payload_limit = payload_limit(revision, settings)
         """Octets of payload in a packet of ours."""
-        self._alone_limit = min(self.payload_limit, settings.send_buffer)
-        """Octets that may leave as one packet without being queued."""
         self.queue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
         self.key_log: KeyLog | None = None
         """Gets the numbers, mode, bits and material of a key when it takes effect; None if nobody wants them."""

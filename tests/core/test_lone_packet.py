@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from fsp_trio.core.compression import BLOCK
 from fsp_trio.core.connection import Connection
 from fsp_trio.core.send_window import Acknowledgement
 from fsp_trio.core.settings import Settings
+from fsp_trio.revisions import JASON_00
+from fsp_trio.revisions.states import OWN_OPEN
 from tests.core.pair import Pair, Side
 from tests.core.talk import KEY, drain, established
 
@@ -134,3 +137,30 @@ def test_the_last_use_of_a_key_ends_the_connection() -> None:
         client.sent.acknowledge(client.sent.next_sn, Acknowledgement())
     assert client.is_over
     assert client.datagrams_to_send(now), "the RESET"
+
+
+def test_no_block_larger_than_the_peers() -> None:
+    """jason-00 3.7: the size of a block is told in the handshake."""
+    small = Settings(max_payload=512)
+    pair = Pair.connecting(revision=JASON_00, server_settings=small, welcome=b"hello")
+    pair.run_for(1)
+    pair.client.send(b"a transaction begins")
+    pair.run_for(1)
+    assert pair.client.payload_limit == 512
+    assert pair.client.seal_alone(REQUEST[:513], pair.clock.now) == b""
+    assert pair.client.seal_alone(REQUEST[:512], pair.clock.now)
+
+
+def test_none_of_a_compressed_transaction() -> None:
+    pair = talking()
+    pair.client.commit()
+    pair.run_for(1)
+    pair.client.compress_transaction()
+    pair.client.send(bytes(BLOCK))  # so that something leaves before the transaction ends
+    pair.run_for(1)
+    assert pair.client.state in OWN_OPEN
+    assert pair.client.seal_alone(REQUEST, pair.clock.now) == b""
+    pair.client.commit()
+    pair.client.send(b"a plain transaction begins")
+    pair.run_for(1)
+    assert pair.client.seal_alone(REQUEST, pair.clock.now)
