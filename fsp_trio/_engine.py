@@ -240,12 +240,15 @@ class SessionEngine:
 
     def _compress(self) -> None:
         """What is sent next is a compressed transaction (8.8)."""
-        connection = self._connection
-        if not connection.revision.compressed_flag:
-            raise ValueError(f"revision {connection.revision.name} has no compression")
-        if connection.transaction_open:
+        self._check_compression()
+        if self._connection.transaction_open:
             raise FSPBusyError("a transaction is open that was begun without compression")
-        connection.compress_transaction()
+        self._connection.compress_transaction()
+
+    def _check_compression(self) -> None:
+        revision = self._connection.revision
+        if not revision.compressed_flag:
+            raise ValueError(f"revision {revision.name} has no compression")
 
     def _after_reading(self) -> None:
         """Something was read: announce a window that opened, or tell that it could not be decompressed."""

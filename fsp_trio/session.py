@@ -227,8 +227,8 @@ class FSPSession(MultiplyingEngine):
         Closing the channel closes the session.
         """
         self._claim()
-        if compressed and not self._connection.revision.compressed_flag:
-            raise ValueError(f"revision {self._connection.revision.name} has no compression")
+        if compressed:
+            self._check_compression()
         self._user = channel = FSPChannel(self, max_value_size, compressed=compressed)
         return channel
 
@@ -330,13 +330,12 @@ class FSPSession(MultiplyingEngine):
         """End the session gracefully (gao-07 9.1); idempotent.
 
         Everything given to the sending methods before is delivered, an open transaction is ended, and the peer is
-        told that nothing more comes; its branches are closed before it, in the same way.  It returns
-        when the peer's protocol engine has acknowledged all of it and,
-        if the peer's own newest transaction is complete, confirmed the end of the session.  It does not wait for
-        the peer's application: if the peer's transaction is still open the session lingers in the background, at
-        most 60 seconds, and octets of it that still arrive, or wait unread, make it a RESET.  Whole transactions of
-        the peer that nobody has read are thrown away, though the peer knows them as committed; and a peer that has
-        not begun to answer can do so no more (9.2).
+        told that nothing more comes; its branches are closed before it, in the same way.  It returns when the peer's
+        protocol engine has acknowledged all of it and, if the peer's own newest transaction is complete, confirmed
+        the end of the session.  It does not wait for the peer's application: if the peer's transaction is still open
+        the session lingers in the background, at most 60 seconds, and octets of it that still arrive, or wait unread,
+        make it a RESET.  Whole transactions of the peer that nobody has read are thrown away, though the peer knows
+        them as committed; and a peer that has not begun to answer can do so no more (9.2).
 
         Unlike `commit` it does not give up after 30 seconds without an acknowledgement, but waits until the session
         breaks, after 5 minutes (12.3): put it into `trio.move_on_after` to wait less.

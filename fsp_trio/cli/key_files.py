@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +78,19 @@ def public_line(public_key: bytes) -> str:
     return f"{PUBLIC} {base64.b64encode(public_key).decode()}"
 
 
-def parse_public(kind: str, text: str) -> bytes | None:
-    """The key, 32 octets, or None if it is none."""
-    return _octets(text.encode()) if kind == PUBLIC else None
+def lines_with_keys(path: Path, text: str, at: int, complaint: str) -> Iterator[tuple[int, list[str], bytes]]:
+    """The number, the words and the public key, 32 octets, of each line; "ed25519" is the word at index `at`.
+
+    Blank lines, and those that begin with #, are skipped; CommandError, with the complaint, at one without a key.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        key = _octets(words[at + 1].encode()) if len(words) > at + 1 and words[at] == PUBLIC else None
+        if key is None:
+            raise CommandError(f"{path}, line {number}: {complaint}", Exit.KEY)
+        yield number, words, key
 
 
 def read_public_keys(path: Path) -> list[bytes]:
@@ -88,16 +98,8 @@ def read_public_keys(path: Path) -> list[bytes]:
 
     CommandError if it cannot be read, or has a line that is none, blank ones and those with # aside.
     """
-    keys = []
-    for number, line in enumerate(_read(path, lambda _: None).decode(errors="replace").splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        key = parse_public(words[0], words[1]) if len(words) > 1 else None
-        if key is None:
-            raise CommandError(f"{path}, line {number}: no public key", Exit.KEY)
-        keys.append(key)
-    return keys
+    text = _read(path, lambda _: None).decode(errors="replace")
+    return [key for _, _, key in lines_with_keys(path, text, 0, "no public key")]
 
 
 def _octets(text: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from fsp_trio.cli.exits import CommandError, Exit
-from fsp_trio.cli.key_files import parse_public, public_line
+from fsp_trio.cli.key_files import lines_with_keys, public_line
 
 __all__ = ["KnownHosts"]
 
@@ -30,13 +30,7 @@ class KnownHosts:
             return None
         except OSError as error:
             raise CommandError(f"cannot read {self.path}: {error.strerror}", Exit.KEY) from None
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split()
-            if not words or words[0].startswith("#"):
-                continue
-            key = parse_public(words[1], words[2]) if len(words) > 2 else None
-            if key is None:
-                raise CommandError(f"{self.path}, line {number}: no host with a key", Exit.KEY)
+        for number, words, key in lines_with_keys(self.path, text, 1, "no host with a key"):
             if words[0] == name:
                 return key, number
         return None

@@ -17,7 +17,7 @@ from fsp_trio.integrity import Protection
 from fsp_trio.revisions.states import CLOSING, CONNECTED, OVER, Event
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
+from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter, sink_among
 from fsp_trio.wire.serial import sub
 
 SMALLEST = ULTID_PAIR + NORMAL_HEADER
@@ -136,7 +136,7 @@ class Authentic(Mobile):
             snack = self.codec.acknowledged_by(extensions, expected)
         except MalformedPacket as malformed:
             return drop(malformed.reason)
-        sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+        sink = sink_among(extensions)
         if sub(snack.expected_sn, self.sent.next_sn) > 0:
             return drop("acknowledgement")
         if forgeable:  # it may end the last transaction before the key, and do nothing else (F3)

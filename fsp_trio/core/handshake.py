@@ -30,6 +30,7 @@ from fsp_trio.wire.packets import (
     Packet,
     Reset,
     SinkParameter,
+    sink_among,
 )
 from fsp_trio.wire.prefixes import NO_PREFIX
 
@@ -39,6 +40,12 @@ REPEAT_ACCEPTANCE_AFTER = 0.25
 """Seconds between two ACK_CONNECT_REQ of a connection at least: they are longer than what asks for them (S9)."""
 SECTOR = 512
 """Octets in the unit of a block size (jason-00 3.7)."""
+
+
+def distant_number(peers: int, random: Callable[[int], bytes]) -> int:
+    """A first sequence number, far from the peer's first (N2)."""
+    spread = int.from_bytes(random(4), "big") % (2**32 - 2 * NONCE_DISTANCE)
+    return (peers + NONCE_DISTANCE + spread) & MASK
 
 
 class Handshake(Incoming):
@@ -136,8 +143,7 @@ class Handshake(Incoming):
         packet = request.packet
         self._adapt(packet.sink)
         self._connect_request = packet
-        spread = int.from_bytes(random(4), "big") % (2**32 - 2 * NONCE_DISTANCE)
-        first = (packet.initial_sn + NONCE_DISTANCE + spread) & MASK  # N2
+        first = distant_number(packet.initial_sn, random)
         self.sent = SendWindow(first, 1)  # the initiator's window comes with its confirmation (8.6)
         self._begin_receiving(packet.initial_sn)
         self._begin_integrity(
@@ -319,7 +325,7 @@ class Handshake(Incoming):
             extensions = self.codec.extensions(body[:headers])
         except MalformedPacket as malformed:
             return drop(malformed.reason)
-        sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+        sink = sink_among(extensions)
         named = sink is not None and self.codec.listener_of(sink) == self._listener_ultid
         if not (self.revision.acceptance_is_sealed or named):
             return drop("sink-parameter")  # jason-00 5.5: nothing else says which listener answers
@@ -341,11 +347,7 @@ class Handshake(Incoming):
         self.received.advance(now)
         ends = bool(flags & FLAG_EOT) or self.revision.acceptance_ends
         self._peer_open = not ends
-        if payload:
-            if flags & self.revision.compressed_flag:
-                self._compressed_in.add(0)  # 8.8
-            self.received.deliver(payload, ends)
-            self.statistics.payload_received += len(payload)
+        self._take_first_payload(payload, flags, ends)
         self.established_at = now
         self._heartbeat_at = now + self.heartbeat_interval
         self._confirm(ends, now)

@@ -14,7 +14,7 @@ from fsp_trio.core.paths import Address
 from fsp_trio.revisions.states import CONFIRMING, CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, SinkParameter
+from fsp_trio.wire.packets import FLAG_ECE, FLAG_EOT, FLAG_SRR, Op, sink_among
 from fsp_trio.wire.serial import sub
 
 LIMBO_DATAGRAM = 2048
@@ -81,6 +81,14 @@ class Incoming(Authentic):
             self._inflate()
         if congested and self.revision.tells_congestion and (self._news != before or taken):
             self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
+
+    def _take_first_payload(self, payload: bytes, flags: int, ends: bool) -> None:
+        """Octets that the peer's first packet has brought: nothing was delivered before."""
+        if payload:
+            if flags & self.revision.compressed_flag:
+                self._compressed_in.add(0)  # 8.8
+            self.received.deliver(payload, ends)
+            self.statistics.payload_received += len(payload)
 
     def _receive_run(self, datagrams: Sequence[bytes], now: float) -> int:
         """The common case in one loop: PURE_DATA without flags, in order, under one key.
@@ -246,7 +254,7 @@ class Incoming(Authentic):
                 extensions = self.codec.extensions(body[:headers])
             except MalformedPacket as malformed:
                 return drop(malformed.reason)
-            sink = next((e for e in extensions if isinstance(e, SinkParameter)), None)
+            sink = sink_among(extensions)
         payload = body[headers:]
         if not old_key and not self._new_key_heard:
             self._hear_new_key(sn, 0, expected, window)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from fsp_trio.core.failure import FailureKind, MultiplicationRefused, ResetReason
-from fsp_trio.core.handshake import NONCE_DISTANCE, REPEAT_ACCEPTANCE_AFTER, Handshake
+from fsp_trio.core.handshake import REPEAT_ACCEPTANCE_AFTER, Handshake, distant_number
 from fsp_trio.core.incoming import LIMBO_DATAGRAM
 from fsp_trio.core.keyring import LIMBO, Era, Secret
 from fsp_trio.core.lineage import MOST_BRANCHES
@@ -26,7 +26,7 @@ from fsp_trio.integrity.branch import Branching
 from fsp_trio.revisions.states import CONNECTED, Event, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
 from fsp_trio.wire.errors import MalformedPacket
-from fsp_trio.wire.packets import FLAG_EOT, Extension, Op, SinkParameter
+from fsp_trio.wire.packets import FLAG_EOT, Op, sink_among
 
 MOST_REQUESTS = 256
 """Requests for branches that wait to be looked at."""
@@ -215,6 +215,12 @@ class Multiplication(Handshake):
         else:
             self.keyring = self._new_keyring(secret, responder_sn, first, origin.uses)
 
+    def _open_as_branch(self, datagram: bytes, sn: int, now: float) -> bytes | None:
+        """What the acceptor says before we know its first number, which `sn` then is; None if it is not the peer's."""
+        if self.revision.branch_key_of_numbers:
+            self._take_key(sn)
+        return self._open(datagram, self.keyring.receiving.newest.batch(0)[0], False, now)
+
     def _receive_answer_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         """The first packet of the acceptor's (5.15, 11.2, M25); it has a ULTID that is new."""
         drop = self.statistics.drop
@@ -234,14 +240,12 @@ class Multiplication(Handshake):
             return drop("source-ultid")
         if expected != self.sent.next_sn:
             return drop("acknowledgement")
-        if self.revision.branch_key_of_numbers:
-            self._take_key(sn)
-        body = self._open(datagram, self.keyring.receiving.newest.batch(0)[0], False, now)
+        body = self._open_as_branch(datagram, sn, now)
         if body is None:
             return None
         headers = offset - NORMAL_HEADER
         try:
-            sink = _sink(codec.extensions(body[:headers]))
+            sink = sink_among(codec.extensions(body[:headers]))
         except MalformedPacket as malformed:
             return drop(malformed.reason)
         secret = self.keyring.receiving.newest.secret
@@ -305,7 +309,7 @@ class Multiplication(Handshake):
             return drop("branch-ultid")
         headers = offset - NORMAL_HEADER
         try:
-            sink = _sink(self.codec.extensions(body[:headers]))
+            sink = sink_among(self.codec.extensions(body[:headers]))
         except MalformedPacket as malformed:
             return drop(malformed.reason)
         if len(secret.accepted) >= MOST_BRANCHES or len(family.requests) >= MOST_REQUESTS:
@@ -376,8 +380,7 @@ class Multiplication(Handshake):
         origin = request.origin
         sn = origin.branching.multiply_sn
         self = cls._descend(parent, local_ultid, request.initiator_ultid, now)
-        spread = int.from_bytes(random(4), "big") % (2**32 - 2 * NONCE_DISTANCE)
-        first = (sn + NONCE_DISTANCE + spread) & MASK  # N2
+        first = distant_number(sn, random)
         self._origin = replace(origin, branching=replace(origin.branching, responder_sn=first))
         self._take_key(first)
         self._last_serial = origin.serial
@@ -389,11 +392,7 @@ class Multiplication(Handshake):
         ends = bool(request.flags & FLAG_EOT)
         self._happen(Event.RCV_MULTIPLY_EOT if ends else Event.RCV_MULTIPLY)
         self._peer_open = not ends
-        if request.payload:
-            if request.flags & self.revision.compressed_flag:
-                self._compressed_in.add(0)  # 8.8
-            self.received.deliver(request.payload, ends)
-            self.statistics.payload_received += len(request.payload)
+        self._take_first_payload(request.payload, request.flags, ends)
         self._told(self.received.expected, self.received.window)
         self.established_at = now
         self._heartbeat_at = now + self.heartbeat_interval
@@ -481,11 +480,9 @@ class Multiplication(Handshake):
         numbers = (origin.serial, origin.branching.multiply_sn) if rejected else (sn, self.sent.next_sn)
         if (sn, expected) != numbers:
             return drop("reset")
-        if self.revision.branch_key_of_numbers:
-            self._take_key(sn)
-        protection = self.keyring.receiving.newest.batch(0)[0]
-        if self._open(datagram, protection, False, now) is None:
+        if self._open_as_branch(datagram, sn, now) is None:
             return None
+        protection = self.keyring.receiving.newest.batch(0)[0]
         kind = FailureKind.REFUSED if rejected else FailureKind.RESET_BY_PEER
         return self._fail(Event.RCV_RESET, kind, reason & ~(protection.flags << 24), now)  # A50
 
@@ -504,9 +501,7 @@ class Multiplication(Handshake):
             _, _, _, _, sn, expected = self.codec.unpack_head(datagram, ULTID_PAIR)
             if expected != self.sent.next_sn:
                 return
-            if self.revision.branch_key_of_numbers:
-                self._take_key(sn)
-            if self._open(datagram, self.keyring.receiving.newest.batch(0)[0], False, now) is None:
+            if self._open_as_branch(datagram, sn, now) is None:
                 return
             self._take_key(sn)
             self._set_remote_ultid(datagram[:4])
@@ -531,7 +526,3 @@ class Multiplication(Handshake):
             self._parents_family.live.pop(self._origin.branching.initiator_ultid, None)
         if self._family is not None:
             self._family.requests = []
-
-
-def _sink(extensions: tuple[Extension, ...]) -> SinkParameter | None:
-    return next((each for each in extensions if isinstance(each, SinkParameter)), None)

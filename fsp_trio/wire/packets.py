@@ -7,6 +7,7 @@ Fields that only one end of a connection can read are octet strings (gao-07 4.3,
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -95,6 +96,11 @@ class UnknownExtension:
 
 
 Extension: TypeAlias = SinkParameter | Snack | UnknownExtension
+
+
+def sink_among(extensions: Iterable[Extension]) -> SinkParameter | None:
+    """The first Sink Parameter of a packet."""
+    return next((each for each in extensions if isinstance(each, SinkParameter)), None)
 
 
 @dataclass(slots=True)
