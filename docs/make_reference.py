@@ -27,7 +27,19 @@ WIDTH = 110
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Opening and serving", "fsp_trio", ("open_fsp_session", "serve_fsp", "open_fsp_endpoint", "DEFAULT_PORT")),
     ("Endpoints and listeners", "fsp_trio", ("FSPEndpoint", "FSPListener")),
-    ("Sessions", "fsp_trio", ("FSPSession", "SendTransaction", "ReceiveTransaction", "FSPStream", "FSPChannel")),
+    (
+        "Sessions",
+        "fsp_trio",
+        (
+            "FSPSession",
+            "SendTransaction",
+            "ReceiveTransaction",
+            "FSPStream",
+            "FSPChannel",
+            "MinimalDelaySender",
+            "MinimalDelayReceiver",
+        ),
+    ),
     ("Settings", "fsp_trio", ("Settings", "Timers", "State")),
     ("Paths", "fsp_trio", ("Path", "PathState")),
     (
@@ -121,6 +133,8 @@ DROPS = {
     "branch-ultid": "MULTIPLY whose new ULTID is in use, or has served a branch before (M22, M23)",
     "branches": "MULTIPLY, when too many wait already or were taken under one key (11)",
     "multiply": "MULTIPLY under CRC64, or under a MAC in jason-00 (M23, A22)",
+    "flags": "minimal delay and compression at once (4.6)",
+    "late": "a message with minimal delay that had come before, or after later ones were read (8.9)",
     "no-listener": "opens a connection to a service that nobody listens for (M36)",
     "no-room": "does not fit into the receive buffers, or probes a window that is shut (8.6, M8)",
     "offset": "a header that does not fit the packet (G16)",

@@ -23,6 +23,7 @@ from fsp_trio.errors import (
     MultiplicationError,
 )
 from fsp_trio.listener import FSPListener
+from fsp_trio.minimal_delay import MinimalDelayReceiver, MinimalDelaySender
 from fsp_trio.opening import open_fsp_session, serve_fsp
 from fsp_trio.revisions.states import State
 from fsp_trio.session import FSPSession
@@ -47,6 +48,8 @@ __all__ = [
     "FailureKind",
     "KeyInstallationError",
     "ListenerStatistics",
+    "MinimalDelayReceiver",
+    "MinimalDelaySender",
     "MultiplicationError",
     "Path",
     "PathState",

@@ -188,7 +188,8 @@ class SessionEngine:
 
     def _may_read(self) -> bool:
         connection = self._connection
-        return connection.readable or connection.peer_released or self._closed or self._dismissed
+        arrived = connection.readable or connection.messages
+        return bool(arrived) or connection.peer_released or self._closed or self._dismissed
 
     def _dismiss_reader(self) -> None:
         self._dismissed = True
@@ -225,6 +226,12 @@ class SessionEngine:
             self._spoke = True
             self._arm()  # nothing happened that anybody waits for
         return True
+
+    def _send_message(self, message: bytes) -> None:
+        """Queue a message with minimal delay and send what can be sent."""
+        self._connection.send_message(message)
+        self._spoke = True
+        self._after(trio.current_time())
 
     def _queue_first(self, data: bytes) -> None:
         """A whole transaction before the handshake; the connection sends it with its confirmation (6.5)."""
@@ -348,7 +355,7 @@ class SessionEngine:
     def _after(self, now: float) -> None:
         """After each call, or run of calls, that may have changed the connection: send, wake, notice the end."""
         connection = self._connection
-        if self._abandoned and connection.readable:
+        if self._abandoned and (connection.readable or connection.messages):
             self._refuse_late_data(now)
         if connection.asked or self._branches is not None:
             self._meet_branches(now)
@@ -382,7 +389,7 @@ class SessionEngine:
         connection = self._connection
         while connection.at_end:
             connection.next_transaction()
-        if connection.readable:
+        if connection.readable or connection.messages:
             connection.reset(ResetReason.UNREAD_DATA, now)
 
     def _transmit(self, datagrams: list[bytes]) -> bool:

@@ -68,10 +68,10 @@ class FSPChannel(trio.abc.Channel[bytes]):
     async def receive(self) -> bytes:
         """The next value.
 
-        trio.EndOfChannel when the peer has closed gracefully and everything was received; FSPBrokenError if the
-        session broke, after all whole values that had arrived.  A value longer than `max_value_size` resets the
-        session: FSPBrokenError here, with reason MESSAGE_TOO_LONG, and at the peer.  FSPClosedError after `aclose`,
-        FSPBusyError while another task receives.  Cancelled, it loses nothing.
+        trio.EndOfChannel when the peer has closed gracefully, or gone over to messages, and everything was received;
+        FSPBrokenError if the session broke, after all whole values that had arrived.  A value longer than
+        `max_value_size` resets the session: FSPBrokenError here, with reason MESSAGE_TOO_LONG, and at the peer.
+        FSPClosedError after `aclose`, FSPBusyError while another task receives.  Cancelled, it loses nothing.
         """
         session = self._session
         with self._guard:
@@ -103,7 +103,7 @@ class FSPChannel(trio.abc.Channel[bytes]):
             return value
         if connection.failure is not None:
             session._raise_broken()
-        if connection.peer_released:
+        if connection.peer_released or connection.messages is not None:
             raise trio.EndOfChannel
         session._after_reading()
         return None

@@ -7,6 +7,7 @@ The protocol is `core.Connection`, tasks and waiting are `_engine.SessionEngine`
 from __future__ import annotations
 
 import errno
+import math
 import operator
 from dataclasses import replace
 from functools import partial
@@ -18,10 +19,12 @@ import trio
 from fsp_trio._multiplying import MultiplyingEngine
 from fsp_trio.channel import FSPChannel
 from fsp_trio.core.connection import Connection
-from fsp_trio.core.failure import KeyInstallationRefused, ResetReason
+from fsp_trio.core.failure import ConnectionMisuse, KeyInstallationRefused, ResetReason
+from fsp_trio.core.messages import MESSAGES_KEPT
 from fsp_trio.core.paths import Address, Path
 from fsp_trio.errors import FSPBusyError, KeyInstallationError, raise_broken
 from fsp_trio.keylog import log_key
+from fsp_trio.minimal_delay import MinimalDelayReceiver, MinimalDelaySender, checked_capacity
 from fsp_trio.revisions.states import CONNECTED, State
 from fsp_trio.statistics import SessionStatistics
 from fsp_trio.streams import FSPStream
@@ -47,11 +50,14 @@ class FSPSession(MultiplyingEngine):
     * `stream()`, one transaction each way;
     * `channel()`, one value per transaction.
 
+    Each direction can go over, for good, to messages of which only the newest are wanted: `minimal_delay_sender()` and
+    `minimal_delay_receiver()`.
+
     As an asynchronous context manager it is closed at the end of the block (`aclose`); if the block is left by an
     exception it is reset instead, so that the peer cannot mistake half of a transaction for a whole one.
     """
 
-    __slots__ = ("_reader", "_receiving", "_user", "_writer", "welcome")
+    __slots__ = ("_reader", "_receiver", "_receiving", "_sender", "_user", "_writer", "welcome")
 
     def __init__(self, endpoint: FSPEndpoint, connection: Connection, welcome: bytes = b"") -> None:
         super().__init__(endpoint, connection)
@@ -61,6 +67,8 @@ class FSPSession(MultiplyingEngine):
         self._reader: ReceiveTransaction | None = None
         self._writer: SendTransaction | None = None
         self._receiving = False
+        self._sender: MinimalDelaySender | None = None
+        self._receiver: MinimalDelayReceiver | None = None
 
     @property
     def _itself(self) -> FSPSession:
@@ -143,8 +151,7 @@ class FSPSession(MultiplyingEngine):
         """
         self._check_unclosed()
         self._check_unused()
-        if self._writer is not None and not self._writer.ended:
-            raise FSPBusyError("the outgoing transaction has not been ended")
+        self._check_unsending()
         if compressed:
             self._check_sendable()
             self._compress()
@@ -155,8 +162,9 @@ class FSPSession(MultiplyingEngine):
         """Wait for the peer's next transmit transaction to begin.
 
         If the one before was closed early, the rest of it is thrown away.  trio.EndOfChannel when the peer has
-        released the session and everything was read; FSPBrokenError if the session broke; FSPBusyError if the
-        transaction before is still open; FSPClosedError after `aclose` or `reset`.  Cancelled, it loses nothing.
+        released the session, or gone over to messages, and everything was read; FSPBrokenError if the session broke;
+        FSPBusyError if the transaction before is still open; FSPClosedError after `aclose` or `reset`.  Cancelled, it
+        loses nothing.
         """
         self._check_unclosed()
         self._check_unused()
@@ -190,7 +198,7 @@ class FSPSession(MultiplyingEngine):
             return True
         if connection.failure is not None:
             self._raise_broken()
-        if connection.peer_released:
+        if connection.peer_released or connection.messages is not None:
             raise trio.EndOfChannel
         return False
 
@@ -198,7 +206,7 @@ class FSPSession(MultiplyingEngine):
         return self
 
     async def __anext__(self) -> ReceiveTransaction:
-        """The peer's next transaction; the loop ends when the peer has released the session."""
+        """The peer's next transaction; the loop ends where `receive_transaction` raises trio.EndOfChannel."""
         try:
             return await self.receive_transaction()
         except trio.EndOfChannel:
@@ -231,6 +239,54 @@ class FSPSession(MultiplyingEngine):
             self._check_compression()
         self._user = channel = FSPChannel(self, max_value_size, compressed=compressed)
         return channel
+
+    def minimal_delay_sender(self, *, capacity: int = MESSAGES_KEPT) -> MinimalDelaySender:
+        """Go over to messages with minimal delay in this direction, for good (gao-07 4.6, 8.9).
+
+        Each message is a packet, sent once: it may be lost, and is not acknowledged.  Where the path admits less than
+        is sent, up to `capacity` messages wait, the newest.  The other direction stays as it is.
+
+        No further transactions, and no new key, in this direction.  FSPBusyError if a transaction is open or waits to
+        leave, or while the session serves a stream or channel; ValueError in revisions without minimal delay (all but
+        gao-07) and for a `capacity` below 1; FSPBrokenError if the session broke or the peer released it;
+        FSPClosedError after `aclose` or `reset`.
+        """
+        capacity = checked_capacity(capacity)
+        self._check_sendable()
+        self._check_unused()
+        self._check_unsending()
+        revision = self._connection.revision
+        if not revision.minimal_delay_flag:
+            raise ValueError(f"revision {revision.name} has no minimal delay")
+        try:
+            self._connection.begin_messages(capacity)
+        except ConnectionMisuse as misuse:
+            raise FSPBusyError(str(misuse)) from None
+        self._sender = MinimalDelaySender(self)
+        self._after(trio.current_time())
+        return self._sender
+
+    def minimal_delay_receiver(
+        self, *, capacity: int = MESSAGES_KEPT, max_age: float = math.inf
+    ) -> MinimalDelayReceiver:
+        """Receive the messages that the peer sends with minimal delay, once it does (gao-07 4.6, 8.9).
+
+        Up to `capacity` messages wait for the reader; the earliest makes room for the newest.  Those that have waited
+        for more than `max_age` seconds are thrown away unread.  So a slow reader gets fewer messages, not older ones.
+
+        FSPBusyError if there is another receiver that is not closed, or while the session serves a stream or channel;
+        ValueError if `capacity` is below 1 or `max_age` not positive; FSPClosedError after `aclose` or `reset`.
+        """
+        capacity = checked_capacity(capacity)
+        if not max_age > 0:
+            raise ValueError(f"max_age must be a positive number of seconds, not {max_age}")
+        self._check_unclosed()
+        self._check_unused()
+        if self._receiver is not None:
+            raise FSPBusyError("another receiver of messages is open")
+        self._connection.keep_messages(capacity)
+        self._receiver = MinimalDelayReceiver(self, max_age)
+        return self._receiver
 
     def install_key(
         self,
@@ -424,11 +480,16 @@ class FSPSession(MultiplyingEngine):
     def _claim(self) -> None:
         self._check_unclosed()
         self._check_unused()
-        if self._writer is not None and not self._writer.ended:
-            raise FSPBusyError("the outgoing transaction has not been ended")
+        self._check_unsending()
         reader = self._reader
         if self._receiving or not (reader is None or reader.ended or (reader.closed and reader._discard())):
             raise FSPBusyError("the incoming transaction has not been read to its end")
+
+    def _check_unsending(self) -> None:
+        if self._sender is not None:
+            raise FSPBusyError("messages with minimal delay have taken the place of transactions")
+        if self._writer is not None and not self._writer.ended:
+            raise FSPBusyError("the outgoing transaction has not been ended")
 
     def _check_unused(self) -> None:
         if self._user is not None:

@@ -1,13 +1,13 @@
-"""Eleventh layer of a connection: the application's side, and time."""
+"""Twelfth layer of a connection: the application's side, and time."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-from fsp_trio.core.compressing import Compressing
 from fsp_trio.core.failure import ConnectionMisuse, FailureKind, KeyInstallationRefused, ResetReason
 from fsp_trio.core.keyring import NEVER, Secret
+from fsp_trio.core.minimal_delay import MinimalDelay
 from fsp_trio.revisions.states import AWAITING, CONNECTED, OVER, OWN_OPEN, Event, State
 from fsp_trio.wire.packets import Op
 from fsp_trio.wire.serial import sub
@@ -16,7 +16,7 @@ PACKET_COST = 128
 """Octets for which a packet counts in the send buffer, beside its payload, until it is acknowledged."""
 
 
-class Connection(Compressing):
+class Connection(MinimalDelay):
     """One end of an FSP connection, without sockets, clock or tasks.
 
     Feed it datagrams (`receive`) and the time (`handle_timer`, `handle_heartbeat`); after each call that may have
@@ -83,10 +83,6 @@ class Connection(Compressing):
         self.queue.end(self._ordinal)
         self.queue.flags = 0
         return self._ordinal
-
-    def _check_open(self) -> None:
-        if self._shutdown_requested or self.state in OVER or self.state is State.SHUT_REQUESTED:
-            raise ConnectionMisuse("the connection is shut down or ended")
 
     @property
     def ordinal(self) -> int:
@@ -159,6 +155,8 @@ class Connection(Compressing):
         if self.has_windows:
             self.received.clear_ready()
             self._decompressor = None
+        if self.messages is not None:
+            self.messages.drop_beyond(0)
 
     @property
     def unread_without_key(self) -> bool:
@@ -207,6 +205,8 @@ class Connection(Compressing):
             secret = Secret.constant(integrity.mac(ikm))
         else:
             raise ValueError(f"mode must be 'aead' or 'mac', not {mode!r}")
+        if not self.queue.repeats:
+            raise KeyInstallationRefused("messages with minimal delay have no end at which a key could take effect")
         received, sent, keyring = self.received, self.sent, self.keyring
         if self._peer_open or received.early:
             raise KeyInstallationRefused("the peer has not committed its newest transaction (7.2)")

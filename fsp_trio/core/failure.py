@@ -30,7 +30,7 @@ class FailureKind(enum.Enum):
     COMPRESSION = "the peer's compressed octets cannot be decompressed"
     """Octets that are no LZ4, a block of more than 131,072 octets, or one that is cut off (8.8, M44)."""
     UNSUPPORTED = "the peer used a feature that this end does not have"
-    """Minimal delay, or compression where the revision has none (4.6, F5)."""
+    """Minimal delay, or compression, where the revision has none or it may not begin (4.6, F5, F60)."""
 
 
 class ResetReason(enum.IntEnum):
@@ -50,7 +50,7 @@ class ResetReason(enum.IntEnum):
     UNREAD_DATA = 6
     """Octets came for an application that had closed the session already."""
     UNSUPPORTED = 7
-    """The peer used minimal delay (F5)."""
+    """The peer used minimal delay where there is none, or where it may not begin (F5, F60)."""
     MESSAGE_TOO_LONG = 8
     """A channel met a value longer than its `max_value_size`."""
     PROTOCOL_ERROR = 9

@@ -345,9 +345,9 @@ class Handshake(Incoming):
         self._take_path(source, self._arrived_at, now)
         self._forget_handshake()
         self.received.advance(now)
-        ends = bool(flags & FLAG_EOT) or self.revision.acceptance_ends
+        ends = self._ends(flags) or self.revision.acceptance_ends
         self._peer_open = not ends
-        self._take_first_payload(payload, flags, ends)
+        self._take_first_payload(sn, payload, flags, ends, now)
         self.established_at = now
         self._heartbeat_at = now + self.heartbeat_interval
         self._confirm(ends, now)

@@ -10,6 +10,7 @@ from fsp_trio.core.authentic import SMALLEST, Authentic
 from fsp_trio.core.failure import FailureKind, ResetReason
 from fsp_trio.core.keyring import LIMBO
 from fsp_trio.core.link import MASK
+from fsp_trio.core.messages import MESSAGES_KEPT, MessageBuffer
 from fsp_trio.core.paths import Address
 from fsp_trio.revisions.states import CONFIRMING, CONNECTED, CONNECTING, OVER, PEER_OPEN, Event, Reply, State
 from fsp_trio.wire.codec import NORMAL_HEADER, ULTID_PAIR
@@ -37,17 +38,21 @@ _PACKET_EVENTS = {
 class Incoming(Authentic):
     """Tells packets apart, puts those of the stream in order and lets the state machine have them."""
 
-    __slots__ = ("_compressed_in", "_limbo", "_telling_flags", "undelivered")
+    __slots__ = ("_compressed_in", "_limbo", "_messages_kept", "_telling_flags", "messages", "undelivered")
 
     def _start_incoming(self) -> None:
         self._start_authentic()
         revision = self.revision
         congestion = FLAG_ECE | FLAG_SRR if revision.tells_congestion else 0
-        self._telling_flags = (FLAG_EOT | revision.unsupported_flags | congestion) << 24
+        features = revision.unsupported_flags | revision.minimal_delay_flag
+        self._telling_flags = (FLAG_EOT | features | congestion) << 24
         """Flags that mean something, as the fixed header has them."""
         self._limbo: list[tuple[bytes, Address, Address | None, float]] = []
         self._compressed_in: set[int] = set()
         """Which incoming transactions are compressed, counted as `ReceiveWindow` does (8.8)."""
+        self._messages_kept = MESSAGES_KEPT
+        self.messages: MessageBuffer | None = None
+        """What waits for the reader, once the peer has begun to send with minimal delay (8.9)."""
         self.undelivered = 0
         """Octets of ours that the peer had not acknowledged when it released the connection (B16)."""
 
@@ -72,7 +77,7 @@ class Incoming(Authentic):
         taken = 0
         self._arrived_at = local
         usual = source == self.remote and (local == self.local or self.local is None) and not self._trials
-        if usual and self.state in PEER_OPEN and not self.received.early:
+        if usual and self.state in PEER_OPEN and not self.received.early and self.messages is None:
             taken = self._receive_run(datagrams, now)
         if taken < number:
             for datagram in datagrams[taken:]:
@@ -82,13 +87,20 @@ class Incoming(Authentic):
         if congested and self.revision.tells_congestion and (self._news != before or taken):
             self._ce_seen = True  # 4.6: echoed until SRR is heard (M45)
 
-    def _take_first_payload(self, payload: bytes, flags: int, ends: bool) -> None:
+    def _ends(self, flags: int) -> bool:
+        """The packet is the last one of a transaction; not so where there are none (4.6)."""
+        return bool(flags & FLAG_EOT) and not flags & self.revision.minimal_delay_flag
+
+    def _take_first_payload(self, sn: int, payload: bytes, flags: int, ends: bool, now: float) -> None:
         """Octets that the peer's first packet has brought: nothing was delivered before."""
+        if flags & self.revision.minimal_delay_flag:
+            return self._take_first_message(sn, payload, now)
         if payload:
             if flags & self.revision.compressed_flag:
                 self._compressed_in.add(0)  # 8.8
             self.received.deliver(payload, ends)
             self.statistics.payload_received += len(payload)
+        return None
 
     def _receive_run(self, datagrams: Sequence[bytes], now: float) -> int:
         """The common case in one loop: PURE_DATA without flags, in order, under one key.
@@ -206,6 +218,16 @@ class Incoming(Authentic):
         """Something of a compressed transaction may have come; the layer of compression knows."""
 
     @abstractmethod
+    def _take_first_message(self, sn: int, payload: bytes, now: float) -> None:
+        """The first packet brought a message with minimal delay; the layer of these knows."""
+
+    @abstractmethod
+    def _take_message(
+        self, op: Op, flags: int, payload: bytes, sn: int, expected: int, window: int, now: float
+    ) -> None:
+        """An authentic in-band packet of a flow with minimal delay, or the first one of it."""
+
+    @abstractmethod
     def _receive_answer_untrusted(self, op: Op, datagram: bytes, source: Address, now: float) -> None:
         """Whatever comes while a MULTIPLY is not answered; the layer after the next knows."""
 
@@ -270,6 +292,8 @@ class Incoming(Authentic):
             return drop("state")  # a handshake packet in mid-session, or anything after RELEASE
         if flags & self.revision.unsupported_flags:
             return self._fail(Event.RESET, FailureKind.UNSUPPORTED, ResetReason.UNSUPPORTED, now)
+        if self.messages is not None or flags & self.revision.minimal_delay_flag:
+            return self._take_message(op, flags, payload, sn, expected, window, now)
         ending = op is Op.RELEASE and ahead == 0  # has no octets and is the last: needs no room (F27)
         if ahead >= received.window and ahead >= 0 and not ending:
             self._shift_snack(now)  # a probe of a shut window (M8)
@@ -386,9 +410,9 @@ class Incoming(Authentic):
         transition = self._happen(Event.RCV_RELEASE)
         if transition is None:
             return self.statistics.drop("state")
-        if self._peer_open:
+        if self._peer_open and self.messages is None:
             self.received.deliver(b"", True)
-            self._peer_open = False
+        self._peer_open = False
         if transition.reply is Reply.RELEASE:
             self._emit(self._urgent, Op.RELEASE, self.revision.release_flags, b"", now)
             self._farewell = self._urgent[-1]
@@ -400,7 +424,8 @@ class Incoming(Authentic):
             return self._closed(now)
         if self._committing and self.sent.una == self.sent.next_sn:
             self.committed = self._committing  # it has all arrived, only ACK_FLUSH was lost
-        self.undelivered = self.queue.octets + self.sent.payload
+        if self.queue.repeats:
+            self.undelivered = self.queue.octets + self.sent.payload
         self.queue.clear()
         self.macroflow.forgotten(self.sent.clear())
         self._unflushed = None

@@ -122,7 +122,7 @@ class Link:
         self.rtt: RoundTrip = ROUND_TRIPS[revision.round_trips](settings.timers)
         self.payload_limit = payload_limit(revision, settings)
         """Octets of payload in a packet of ours."""
-        self.queue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
+        self.queue: SendQueue = SendQueue(self.payload_limit, whole_blocks=revision.whole_blocks)
         self.key_log: KeyLog | None = None
         """Gets the numbers, mode, bits and material of a key when it takes effect; None if nobody wants them."""
         self.last_heard = now
@@ -172,17 +172,25 @@ class Link:
         """
         self.remote, self.local = remote, local
         self.rtt.progress()
-        key = path_key(remote, local)
+        key = self._path_key(remote, local)
         if self._path != key:
-            if self.has_windows:
-                self.macroflow.forgotten(self.sent.leave_path())
             if self.established_at < math.inf:
                 self.rtt.leave_path()
                 self.sent.forget_samples()
-            self._leave_path()
-            self.macroflow = self._congestion.join(key)
-            self._path = key
+            self._join_path(key)
             self._path_since = now
+
+    def _path_key(self, remote: Address, local: Address | None) -> Hashable:
+        """Addresses and traffic class (8.7, B18)."""
+        key = path_key(remote, local)
+        return key if self.queue.repeats else (key, "minimal delay")
+
+    def _join_path(self, key: Hashable) -> None:
+        if self.has_windows:
+            self.macroflow.forgotten(self.sent.leave_path())
+        self._leave_path()
+        self.macroflow = self._congestion.join(key)
+        self._path = key
 
     def _leave_path(self) -> None:
         if self._path is not None:

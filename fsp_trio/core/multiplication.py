@@ -263,7 +263,11 @@ class Multiplication(Handshake):
         self._address_newest = ((sn - 1) & MASK, 0)
         limbo, self._limbo = self._limbo, []
         self._authentic(sn, 0, source, sink, flags, now, follows=True)
-        self._take_in_order(op, flags, body[headers:], expected, window, now)
+        payload = body[headers:]
+        if flags & self.revision.minimal_delay_flag:
+            self._take_message(op, flags, payload, sn, expected, window, now)
+        else:
+            self._take_in_order(op, flags, payload, expected, window, now)
         for early, origin, self._arrived_at, arrived in limbo:
             self._receive_one_untrusted(early, origin, arrived)
         return None
@@ -389,10 +393,10 @@ class Multiplication(Handshake):
         self._begin_receiving(sn)
         self._address_newest = (sn, origin.serial)
         self.received.advance(request.arrived)
-        ends = bool(request.flags & FLAG_EOT)
+        ends = self._ends(request.flags)
         self._happen(Event.RCV_MULTIPLY_EOT if ends else Event.RCV_MULTIPLY)
         self._peer_open = not ends
-        self._take_first_payload(request.payload, request.flags, ends)
+        self._take_first_payload(sn, request.payload, request.flags, ends, now)
         self._told(self.received.expected, self.received.window)
         self.established_at = now
         self._heartbeat_at = now + self.heartbeat_interval

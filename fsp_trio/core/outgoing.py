@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 
-from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.core.failure import ConnectionMisuse, FailureKind, ResetReason
 from fsp_trio.core.keyring import Secret
 from fsp_trio.core.link import LAST_SERIAL, MASK
 from fsp_trio.core.sealing import Sealing
@@ -65,6 +65,9 @@ class Outgoing(Sealing):
         "_sink",
         "_snack_at",
         "_snack_every",
+        "_snack_first",
+        "_snack_most",
+        "_snack_pause",
         "_snack_sent_at",
         "_switch_after",
         "_to_log",
@@ -108,7 +111,11 @@ class Outgoing(Sealing):
         self._sink = NO_SINK
         """What acknowledgements tell of our addresses."""
         self._snack_at = math.inf
-        self._snack_every = min(FIRST_SNACK_AFTER, self._quarter)
+        self._snack_most = max(self.settings.receive_window // 4, 1)
+        """Packets after which there is a SNACK at once, however fast they come (F1)."""
+        self._snack_every = self._snack_first = min(FIRST_SNACK_AFTER, self._snack_most)
+        self._snack_pause = 0.001
+        """Seconds to the next SNACK at the least, unless so many packets come."""
         self._snack_sent_at = -math.inf
         self._unflushed: Block | None = None
         """The EoT or RELEASE packet that no ACK_FLUSH has covered yet (B10)."""
@@ -133,7 +140,7 @@ class Outgoing(Sealing):
         if self.has_windows and (self.state not in OVER or (self._ack_now and self.state is State.CLOSED)):
             if self._ack_now or now >= self._snack_at:
                 if not self._ack_now:
-                    self._snack_every = min(FIRST_SNACK_AFTER, self._quarter)  # packets come slowly
+                    self._snack_every = self._snack_first  # packets come slowly
                 self._acknowledge_now(batch, now)
             if self._repeats:
                 self._repeat(batch, now)
@@ -172,7 +179,7 @@ class Outgoing(Sealing):
         pieces = self.queue.pieces
         while self.state in MAY_SEND:
             if self._announce_key and self.state in OWN_COMMITTED:
-                if not (pieces and pieces[0].data):  # else data comes first under the new key
+                if not (pieces and pieces[0].data and self.queue.repeats):  # else data comes first under the new key
                     if self._send_announcement(batch, now):
                         self._announce_key = False
                     return
@@ -492,7 +499,7 @@ class Outgoing(Sealing):
         """Bring the next SNACK forward to one round trip from now (8.5.2), unless one has just left (F9)."""
         if self.state not in self.revision.acknowledging:
             return
-        due = now + (max(self.rtt.srtt, 0.001) if self.rtt.measured else UNMEASURED_SNACK)
+        due = now + (max(self.rtt.srtt, self._snack_pause) if self.rtt.measured else UNMEASURED_SNACK)
         if not self.received.early:
             due = max(due, self._snack_sent_at + self.settings.timers.granularity)
         if due < self._snack_at:
@@ -502,14 +509,13 @@ class Outgoing(Sealing):
         """Where many packets come the next SNACK cannot wait (F1): after 8, then 16, up to a quarter of the window."""
         if sub(expected, self.told_expected) >= self._snack_every:
             self._ack_now = True
-            self._snack_every = min(2 * self._snack_every, self._quarter)
-
-    @property
-    def _quarter(self) -> int:
-        """Of the receive window, in packets."""
-        return max(self.settings.receive_window // 4, 1)
+            self._snack_every = min(2 * self._snack_every, self._snack_most)
 
     # what the upper layers ask
+
+    def _check_open(self) -> None:
+        if self._shutdown_requested or self.state in OVER or self.state is State.SHUT_REQUESTED:
+            raise ConnectionMisuse("the connection is shut down or ended")
 
     @property
     def outstanding(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fsp_trio.wire.packets import Snack
 from fsp_trio.wire.serial import sub
@@ -64,6 +65,9 @@ class SendQueue:
     """Octets of the application's transactions in order, not yet numbered."""
 
     __slots__ = ("_coalesce", "_ends", "_start", "flags", "holds_ends", "octets", "pieces", "whole_blocks")
+
+    repeats: ClassVar[bool] = True
+    """What is lost of it is sent again."""
 
     def __init__(self, coalesce: int, *, whole_blocks: bool = False) -> None:
         self.pieces: list[Piece] = []
@@ -248,6 +252,17 @@ class SendWindow:
                 result.loss_sent_at = block.sent_at
                 break
         return True
+
+    def forget_lost(self) -> None:
+        """Await no acknowledgement of the first packets any more, as far as they have left the path."""
+        count = 0
+        for block in self.blocks:
+            if block.in_flight:
+                break
+            self.payload -= len(block.payload)
+            count += 1
+        del self.blocks[:count]
+        self.una = (self.una + count) & MASK
 
     def leave_path(self) -> int:
         """Nothing is in flight any more on the path that is left; the octets that were."""

@@ -27,6 +27,12 @@ class ConnectionStatistics:
     """What was made of them."""
     plain_received: int = 0
     """Octets read from compressed transactions."""
+    messages_unsent: int = 0
+    """Messages with minimal delay (8.9) that made room for newer ones before they left."""
+    messages_unread: int = 0
+    """Messages that made room for newer ones before they were read, or were too old then."""
+    messages_lost: int = 0
+    """Packets of such a flow that have not come though later ones have."""
     in_band_sent: int = 0
     """Packets with a sequence number of their own (gao-07 4.6), repeats not included."""
     out_of_band_sent: int = 0

@@ -79,7 +79,7 @@ class RoundTrip:
     repeated.
     """
 
-    __slots__ = ("_backoff", "_elsewhere", "_timers", "latest", "rto", "rttvar", "srtt", "timeout")
+    __slots__ = ("_backoff", "_elsewhere", "_timers", "latest", "least", "rto", "rttvar", "srtt", "timeout")
 
     takes_all: ClassVar[bool] = False
     """`acknowledged` wants to know of every packet."""
@@ -92,6 +92,8 @@ class RoundTrip:
         self.srtt = 0.0
         self.rttvar = 0.0
         self.latest = 0.0
+        self.least = math.inf
+        """The shortest that was measured on this path."""
         self.rto = timers.initial
         self.timeout = timers.initial
 
@@ -122,8 +124,10 @@ class RoundTrip:
         else:
             self.srtt = rtt
             self.rttvar = rtt / 2
+            self.least = rtt
         self._elsewhere = False
         self.latest = rtt
+        self.least = min(self.least, rtt)
         timers = self._timers
         rto = self.srtt + max(timers.granularity, K * self.rttvar)
         self.rto = min(max(rto, timers.minimum), timers.maximum)

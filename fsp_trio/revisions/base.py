@@ -78,10 +78,12 @@ class Revision:
     """An out-of-band packet may end the peer's transaction after the fact (jason-00 7.5, A34)."""
     compressed_flag: int = 0
     """The flag of the first packet of a compressed transaction (8.8); 0 where there are none."""
+    minimal_delay_flag: int = 0
+    """The flag of packets with minimal delay (4.6, 8.9); 0 where there are none."""
     tells_congestion: bool = True
     """ECE and SRR (4.6, 8.7)."""
-    unsupported_flags: int
-    """Flags of features that this library does not have (4.6, F5)."""
+    unsupported_flags: int = 0
+    """Flags of features that this library does not have in this revision (4.6, F5)."""
     announces_keys: bool = True
     """A key installed takes effect with a packet that has no other purpose (M30)."""
     mac_multiplies: bool = True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from fsp_trio.core.failure import FailureKind, ResetReason
+from fsp_trio.revisions import GAO_07
 from fsp_trio.revisions.states import State
 from fsp_trio.wire.packets import (
     FLAG_EOT,
@@ -111,12 +114,12 @@ def test_b5_an_acceptance_without_eot() -> None:
     assert not situation.subject.at_end
 
 
-@pytest.mark.parametrize("flag", [FLAG_MIND])
-def test_f5_an_acceptance_with_a_feature_that_is_not_there(flag: int) -> None:
+def test_f5_an_acceptance_with_a_feature_that_is_not_there() -> None:
     """F5: its payload would be delivered wrongly."""
     situation = affirming_client()
     client, now = situation.subject, situation.pair.clock.now
-    client.receive([acceptance(situation, flags=FLAG_EOT | flag, payload=b"hi")], Side.SERVER, now)
+    client.revision = dataclasses.replace(GAO_07, minimal_delay_flag=0, unsupported_flags=FLAG_MIND)
+    client.receive([acceptance(situation, flags=FLAG_EOT | FLAG_MIND, payload=b"hi")], Side.SERVER, now)
     assert client.failure is not None
     assert client.failure.kind is FailureKind.UNSUPPORTED
     assert not client.readable

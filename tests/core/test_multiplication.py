@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from fsp_trio.integrity.branch import Branching
 from fsp_trio.revisions import GAO_07, JASON_00, REFERENCE_2020, Revision
 from fsp_trio.revisions.states import State
 from fsp_trio.testing import NonceLedger
-from fsp_trio.wire.packets import FLAG_EOT, Op
+from fsp_trio.wire.packets import FLAG_EOT, FLAG_MIND, Op
 from fsp_trio.wire.serial import sub
 
 from .family import KEY, Family, keyed_pair, read_all
@@ -1033,11 +1034,12 @@ def test_numbers_of_both_directions_too_near(family: Family) -> None:
 def test_features_that_are_not_there(family: Family) -> None:
     """F5: a request that needs them is refused."""
     client = family.client
+    family.server.revision = dataclasses.replace(GAO_07, minimal_delay_flag=0, unsupported_flags=FLAG_MIND)
     branch = family.multiply(b"lost")
     family.run_for(1)
     del branch
     sn = (client.sent.next_sn - 1) & 0xFFFFFFFF
-    head = GAO_07.codec.head(GAO_07.codec.op_codes[Op.MULTIPLY], 24, 0x40, 64, sn, client._next_serial())
+    head = GAO_07.codec.head(GAO_07.codec.op_codes[Op.MULTIPLY], 24, FLAG_MIND, 64, sn, client._next_serial())
     datagram = client.keyring.sending.protection(sn).seal(family.ultid() + client.remote_ultid, head, b"x", True)
     family.server.receive([datagram], Side.CLIENT, family.now)
     assert not family.server.take_branch_requests()

@@ -30,7 +30,12 @@ SAYS = {
     "transactions": "b'15'\nb'300000'\ncommitted: 2\n",
     "virtual_clock": "all there, in seconds of virtual time: True\n",
 }
-VARIES = {"compressed": "on the wire: True", "tuning": "4194304 octets sent", "branches": "/big 1000000 octets\n"}
+VARIES = {
+    "compressed": "on the wire: True",
+    "minimal_delay": "frame 50 of 50",
+    "tuning": "4194304 octets sent",
+    "branches": "/big 1000000 octets\n",
+}
 PATHS = sorted(EXAMPLES.glob("*.py"))
 
 
