@@ -62,7 +62,6 @@ class MinimalDelay(Compressing):
     def _expire(self, now: float) -> None:
         super()._expire(now)
         if not self.queue.repeats and self.state in OWN_OPEN:  # else it waits for what came before, or for RELEASE
-            self._repeats = []
             self.sent.forget_lost()
 
     # receiving
@@ -87,7 +86,6 @@ class MinimalDelay(Compressing):
         self.messages = MessageBuffer(first_sn, self._messages_kept)
         self._snack_pause = REPORT_PAUSE
         self._snack_first = self._snack_most = max(self.settings.receive_window // 2, 1)  # M43
-        self._snack_every = self._snack_first
 
     def _take_first_message(self, sn: int, payload: bytes, now: float) -> None:
         self._begin_receiving_messages(sn)

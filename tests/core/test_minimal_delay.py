@@ -15,7 +15,9 @@ from fsp_trio.revisions import JASON_00
 from fsp_trio.revisions.states import State
 from fsp_trio.wire.packets import FLAG_CPR, FLAG_ECE, FLAG_EOT, FLAG_MIND, Op
 
+from .family import Family, keyed_pair
 from .pair import Pair, Side
+from .situations import affirming_client, challenging_server
 from .talk import (
     KEY,
     QUIET,
@@ -152,7 +154,8 @@ def test_a_packet_that_was_overtaken_is_read_in_its_place() -> None:
     give(pair, late)
     give(pair, later)
     assert messages(pair.server, pair) == []
-    assert pair.server.statistics.messages_lost == 0
+    give(pair, crafted(pair, Op.PURE_DATA, 5, b"much later"))
+    assert pair.server.statistics.messages_lost == 1, "the first of three that are missing"
 
 
 def test_loss_is_told_by_ece() -> None:
@@ -338,3 +341,50 @@ def test_many_messages_leave_at_once() -> None:
     numbers = [sn_of(flight) for flight in sent_by(pair, Side.CLIENT, since=mark)]
     assert numbers == [numbers[0] + i & 0xFFFFFFFF for i in range(10)]
     assert [len(message) for message in messages(pair.server, pair)] == [1000] * 10
+
+
+def test_an_acceptance_may_begin_a_flow() -> None:
+    """4.6: MIND of ACK_CONNECT_REQ; its EoT is ignored, and its payload is a message."""
+    situation = affirming_client()
+    pair, client = situation.pair, situation.subject
+    datagram = situation.wiretap.craft(
+        Side.SERVER,
+        Op.ACK_CONNECT_REQ,
+        sn=12345,
+        expected=situation.wiretap.speakers[Side.CLIENT].next_sn,
+        flags=FLAG_EOT | FLAG_MIND,
+        payload=b"hello",
+    )
+    client.receive([datagram], Side.SERVER, pair.clock.now)
+    assert state_of(client) is State.COMMITTING, "and not COMMITTING2"
+    assert messages(client, pair) == [b"hello"]
+    assert not client.readable
+
+
+@pytest.mark.parametrize(("op", "confirms"), [(Op.PERSIST, True), (Op.PURE_DATA, False)])
+def test_a_confirmation_may_begin_a_flow(op: Op, confirms: bool) -> None:
+    """6.5: PERSIST confirms, nothing else with octets does."""
+    situation = challenging_server()
+    pair, server, wiretap = situation.pair, situation.subject, situation.wiretap
+    sn = wiretap.speakers[Side.CLIENT].next_sn
+    datagram = wiretap.craft(
+        Side.CLIENT, op, sn=sn, expected=server.sent.next_sn, flags=FLAG_MIND | FLAG_EOT, payload=b"x"
+    )
+    server.receive([datagram], Side.CLIENT, pair.clock.now)
+    assert (state_of(server) is State.COMMITTED) == confirms
+    assert messages(server, pair) == ([b"x"] if confirms else [])
+
+
+def test_multiply_may_begin_a_flow() -> None:
+    """As ACK_CONNECT_REQ does: it begins a transaction (2)."""
+    family = Family(keyed_pair(), accept=False)
+    client = family.client
+    sn = (client.sent.next_sn - 1) & 0xFFFFFFFF
+    codec, flags = client.codec, FLAG_MIND | FLAG_EOT
+    head = codec.head(codec.op_codes[Op.MULTIPLY], 24, flags, 64, sn, client._next_serial())
+    datagram = client.keyring.sending.protection(sn).seal(family.ultid() + client.remote_ultid, head, b"x", True)
+    family.server.receive([datagram], Side.CLIENT, family.now)
+    (request,) = family.server.take_branch_requests()
+    branch = family.take(Side.SERVER, family.server, request)
+    assert state_of(branch) is State.COMMITTED
+    assert branch.read_message(1.0, family.now) == b"x"
