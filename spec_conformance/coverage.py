@@ -11,7 +11,6 @@ from spec_conformance.catalogue import Catalogue, load
 AWAITED: Final = {
     "multiply": "Connection multiplication: the suite's own peer cannot make branches yet; fsp-trio can.",
     "mobility": "More than one address of an end: the suite's own peer has only one yet; fsp-trio can tell of several.",
-    "minimal-delay": "Minimal delay service: fsp-trio refuses it.",
     "ipv6": "Raw IPv6: fsp-trio has no port for it yet.",
 }
 """Capabilities that no target has which is at hand, and why: a case that was never seen to pass and to fail judges

@@ -14,7 +14,7 @@ CAPABILITIES: Final = frozenset(
 )
 WIRES: Final = {"reference-2020": "gao-07"}
 """Wires that depart from a draft, and the draft whose rules their targets are compared with."""
-SERVICES: Final = ("echo", "keyed", "mac", "closing", "compressed")
+SERVICES: Final = ("echo", "keyed", "mac", "closing", "compressed", "messages")
 
 
 class BadProfile(ValueError):
@@ -30,7 +30,8 @@ class Profile:
     services: dict[str, int] = field(default_factory=lambda: {"echo": 18003})
     """ULTIDs: "echo" sends back what comes; "keyed" does so too and installs the key for AEAD when its first
     transaction has gone both ways, "mac" installs it for authentication only; "closing" echoes one transaction and
-    then closes the session first; "compressed" echoes with on-the-wire compression."""
+    then closes the session first; "compressed" echoes with on-the-wire compression; "messages" echoes
+    transactions, and messages with minimal delay as such."""
     key: bytes = b""
     key_bits: int = 128
     capabilities: frozenset[str] = frozenset()

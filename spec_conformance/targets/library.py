@@ -20,6 +20,7 @@ from spec_conformance.profile import Profile
 ADDRESS: Final = ("203.0.113.1", 18003)
 SERVICES: Final = {"echo": 18003, "keyed": 18004, "closing": 18005, "mac": 18006}
 COMPRESSED: Final = {"compressed": 18007}
+MESSAGES: Final = {"messages": 18008}
 KEY: Final = bytes(range(32))
 LATENCY: Final = 0.005
 EPOCH: Final = 1_800_000_000_000_000
@@ -29,16 +30,22 @@ CLIENT_GREETING: Final = b"a client's greeting"
 
 def profile(revision: str, *, bits: int = 128, wire: str = "") -> Profile:
     """What the library offers here."""
-    compresses = revision != "jason-00"
+    services, features = dict(SERVICES), {"aead", "mac", "keyed", "closing", "ecn"}
+    if revision != "jason-00":
+        services |= COMPRESSED
+        features.add("compression")
+        if not wire:
+            services |= MESSAGES
+            features.add("minimal-delay")
     return Profile(
         name="fsp-trio",
         revision=revision,
         wire=wire,
         answers_to=ADDRESS[1] if wire else None,
-        services={**SERVICES, **COMPRESSED} if compresses else SERVICES,
+        services=services,
         key=KEY,
         key_bits=bits,
-        capabilities=frozenset({"aead", "mac", "keyed", "closing", "ecn", *(["compression"] if compresses else [])}),
+        capabilities=frozenset(features),
     )
 
 
@@ -101,6 +108,10 @@ class Services:
                         self._install(session, service)
                     if service == "closing":
                         break
+                if service == "messages" and not session.peer_released:
+                    sender = session.minimal_delay_sender()
+                    async for message in session.minimal_delay_receiver():
+                        sender.send_nowait(message)
         except (FSPError, trio.BrokenResourceError):
             pass  # what a case does to a session is not this application's affair
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 FLAG_EOT: Final = 0x80
+FLAG_MIND: Final = 0x40
 FLAG_CPR: Final = 0x20
 """End of transaction: the same bit in both drafts (gao-07 4.6, jason-00 3.8)."""
 

@@ -37,7 +37,7 @@ async def test_library_passes(cases: list[Case], autojump_clock: MockClock) -> N
     run = Run(lambda case, seed: library_target(profile(case.revision), role=case.role, seed=seed))
     for case in cases:
         result = await run.one(case)
-        awaited = {"multiply", "mobility", "minimal-delay"} & set(case.needs)
+        awaited = {"multiply", "mobility"} & set(case.needs)
         wanted = Verdict.UNSUPPORTED if awaited else Verdict.PASS
         if case.revision == "jason-00" and case.id in LENIENT:
             wanted = Verdict.NONSTRICT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .gao_07_compression import COMPRESSION
+from .gao_07_minimal_delay import MINIMAL_DELAY
 from .gao_07_negotiation import NEGOTIATION
 from .gao_07_transfer import TRANSFER
 from .jason_00 import JASON
@@ -12,4 +13,4 @@ from .mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS: Final = (*NEGOTIATION, *TRANSFER, *COMPRESSION, *JASON)
+MUTANTS: Final = (*NEGOTIATION, *TRANSFER, *COMPRESSION, *MINIMAL_DELAY, *JASON)
