@@ -1,0 +1,93 @@
+"""One run: fresh namespaces, a transfer both ways under a fresh key, and something that happens in the middle."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import trio
+
+from .party import DONE, KEYED, READY, Plan
+from .programs import program
+from .scenarios import Scenario, Stage
+from .world import SERVER, World, world
+
+LIMIT: Final = 90.0
+"""Seconds for one run."""
+OCTETS_A_SECOND: Final = 600_000
+"""To the client; half as much to the server."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run."""
+
+    octets: int
+    """Read at both ends."""
+    lost: int
+    gap: float
+    """The longest time in which one end got no octet."""
+    took: float
+    """Seconds from the key to the last octet."""
+    ends: tuple[dict[str, Any], dict[str, Any]]
+    """What the client and the server say of themselves."""
+
+
+def plans(scenario: Scenario, revision: str, run: int, chance: random.Random) -> tuple[Plan, Plan]:
+    octets = int(OCTETS_A_SECOND * scenario.lasting)
+    secret = chance.randbytes(32).hex()
+    common = {"secret": secret, "revision": revision, "multihoming": scenario.multihoming, "lasting": scenario.lasting}
+    return (
+        Plan(**common, seed=f"up {run}", octets=octets // 2, remote=SERVER),
+        Plan(**common, seed=f"down {run}", octets=octets),
+    )
+
+
+async def play(scenario: Scenario, revision: str = "gao-07", run: int = 0) -> Outcome:
+    """AssertionError if anything is lost, late or not as it should be; RuntimeError if a program fails."""
+    with world(uplinks=scenario.uplinks) as made:
+        scenario.arrange(made)
+        return await play_in(made, scenario, revision, run)
+
+
+async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> Outcome:
+    chance = random.Random(f"{run} {revision}")
+    plan_of_client, plan_of_server = plans(scenario, revision, run, chance)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(program(made.server, "party", asdict(plan_of_server)))
+        with trio.fail_after(LIMIT):
+            await server.heard(READY)
+            client = await stack.enter_async_context(program(made.client, "party", asdict(plan_of_client)))
+            keyed = [await end.heard(KEYED) for end in (client, server)]
+            stage = Stage(made, client, server, pauses=[chance.uniform(0.3, 1.0)])
+            await trio.sleep(chance.uniform(0.2, 0.7))
+            began = time.monotonic()
+            await scenario.happening(stage)
+            ended = time.monotonic()
+            transferred = [await end.heard("transferred") for end in (client, server)]
+            done = [await end.heard(DONE) for end in (client, server)]
+    for said in keyed:
+        assert said["protection"] == "aead", "there is no key"
+    lost = 0
+    for reader, writer in (transferred, transferred[::-1]):
+        got, sent = reader["read"], writer["sent"]
+        lost += sent["octets"] - got["octets"]
+        assert got["digest"] == sent["digest"], f"{got['octets']} octets of {sent['octets']} arrived, or others"
+        assert got["first"] < began, "it happened before the transfer"
+        assert got["last"] > ended, "it happened after the transfer"
+    gap = max(end["read"]["gap"] for end in transferred)
+    assert gap <= scenario.gap, f"nothing arrived for {gap:.1f} s"
+    found = tuple(end["packets"]["moves"] for end in done)
+    assert found == scenario.moves, f"moves: {found}"
+    follows = tuple(end["packets"]["address_changes"] for end in done)
+    assert all(a >= b for a, b in zip(follows, scenario.follows, strict=True)), f"address changes: {follows}"
+    return Outcome(
+        octets=sum(end["read"]["octets"] for end in transferred),
+        lost=lost,
+        gap=gap,
+        took=max(end["read"]["last"] for end in transferred) - min(said["at"] for said in keyed),
+        ends=(done[0], done[1]),
+    )
