@@ -103,7 +103,9 @@ async def session_of(plan: Plan) -> AsyncGenerator[FSPSession, None]:
             say(READY)
             session = await listener.accept_session()
         async with session:
-            await agree_psk(session, bytes.fromhex(plan.secret), initiator=bool(plan.remote), accept_repeated_nonces=True)
+            await agree_psk(
+                session, bytes.fromhex(plan.secret), initiator=bool(plan.remote), accept_repeated_nonces=True
+            )
             say(KEYED, protection=session.protection, paths=paths(session), ultids=ultids(session))
             yield session
         said = session.statistics()
@@ -151,7 +153,9 @@ async def main(plan: Plan) -> None:
             nursery.start_soon(send, session, data, plan.lasting)
             nursery.start_soon(read, session, reading)
         await session.wait_acknowledged()
-        say("transferred", read=reading.report(), sent={"octets": len(data), "digest": hashlib.sha256(data).hexdigest()})
+        say(
+            "transferred", read=reading.report(), sent={"octets": len(data), "digest": hashlib.sha256(data).hexdigest()}
+        )
         listening.cancel_scope.cancel()
 
 

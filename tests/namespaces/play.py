@@ -62,7 +62,7 @@ async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> O
             await server.heard(READY)
             client = await stack.enter_async_context(program(made.client, "party", asdict(plan_of_client)))
             keyed = [await end.heard(KEYED) for end in (client, server)]
-            stage = Stage(made, client, server, pauses=[chance.uniform(0.3, 1.0)])
+            stage = Stage(made, client, server, pauses=[chance.uniform(0.3, 1.0) for _ in range(2)])
             await trio.sleep(chance.uniform(0.2, 0.7))
             began = time.monotonic()
             await scenario.happening(stage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,8 +43,6 @@ class Stage:
     server: Program
     pauses: list[float] = field(default_factory=list)
     """Seconds, different in each run, for a happening to wait."""
-    began: float = 0.0
-    ended: float = 0.0
 
     async def wait(self) -> None:
         await trio.sleep(self.pauses.pop())
@@ -178,6 +175,62 @@ async def cable_is_pulled(stage: Stage) -> None:
     await stage.transfer_is_from(CLIENT)
 
 
+async def interface_vanishes(stage: Stage) -> None:
+    """As when a modem is unplugged: the first uplink exists no more; then it is there again, under another number."""
+    await stage.transfer_is_from(CLIENT)
+    stage.world.unlink(FIRST)
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT_SECOND)
+    stage.world.link(FIRST)
+    ip(stage.world.client, f"addr add {CLIENT}/24 dev {FIRST}", default(CLIENT, FIRST))
+    await stage.wait()
+    stage.world.unlink(SECOND)
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT)
+
+
+async def only_interface_goes_down(stage: Stage) -> None:
+    """And comes up with the same address: once before the session has moved anywhere, and once afterwards."""
+    for address, other in ((CLIENT, ELSEWHERE), (ELSEWHERE, CLIENT)):
+        await stage.transfer_is_from(address)
+        ip(stage.world.client, f"link set dev {FIRST} down")
+        await stage.wait()
+        ip(stage.world.client, f"link set dev {FIRST} up", default(address, FIRST))
+        await trio.sleep(SETTLED)
+        await stage.transfer_is_from(address)
+        await moves(stage, address, other)
+        await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT)
+
+
+async def route_changes(stage: Stage) -> None:
+    """Both uplinks are up; the system prefers the second one from now on."""
+    await stage.transfer_is_from(CLIENT)
+    ip(stage.world.client, default(CLIENT_SECOND, SECOND, metric=50))
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT_SECOND)
+    ip(stage.world.client, "route del default metric 50")
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT)
+
+
+async def address_changes_links(stage: Stage) -> None:
+    """As when a bridge is made: the address is the same, but it belongs to another interface from now on."""
+    await moves(stage, CLIENT, ELSEWHERE)
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(ELSEWHERE)
+    ip(stage.world.router, f"route add {ELSEWHERE}/32 via {CLIENT_SECOND} dev {SECOND}")
+    ip(
+        stage.world.client,
+        f"addr add {ELSEWHERE}/32 dev {SECOND}",
+        f"addr del {ELSEWHERE}/24 dev {FIRST}",
+        f"route replace default via 10.82.0.1 dev {SECOND} metric 100 src {ELSEWHERE}",
+        f"link set dev {FIRST} down",
+    )
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(ELSEWHERE)
+
+
 async def uplink_dies(stage: Stage) -> None:
     """Everything looks well, but nothing gets through by the first uplink any more."""
     await stage.transfer_is_from(CLIENT)
@@ -301,14 +354,22 @@ SCENARIOS: Final = {
     "a cable is pulled, another interface is up": Scenario(
         cable_is_pulled, 8.0, 4.0, uplinks=2, moves=(2, 0), follows=(0, 2)
     ),
+    "an interface vanishes, another one is up": Scenario(
+        interface_vanishes, 8.0, 4.0, uplinks=2, moves=(2, 0), follows=(0, 2)
+    ),
+    "the only interface goes down, and up again": Scenario(
+        only_interface_goes_down, 12.0, 5.0, moves=(2, 0), follows=(0, 2)
+    ),
+    "the system prefers another route": Scenario(route_changes, 6.0, 1.0, uplinks=2, moves=(2, 0), follows=(0, 2)),
+    "the address goes over to another interface": Scenario(
+        address_changes_links, 6.0, 4.0, uplinks=2, moves=(1, 0), follows=(0, 1)
+    ),
     "five seconds of blackhole": Scenario(blackhole, 9.0, 12.0),
     "five seconds of ICMP unreachable": Scenario(unreachable, 9.0, 12.0),
     "five seconds behind a firewall": Scenario(forbidden, 9.0, 12.0),
     "five seconds without a route": Scenario(no_route, 9.0, 12.0),
-    "an uplink dies silently": Scenario(uplink_dies, 9.0, 8.0, uplinks=2, multihoming=True, moves=(1, 0), follows=(0, 1)),
+    "an uplink dies silently": Scenario(
+        uplink_dies, 9.0, 8.0, uplinks=2, multihoming=True, moves=(1, 0), follows=(0, 1)
+    ),
     "the application migrates": Scenario(migrates, 5.0, 1.0, uplinks=2, moves=(1, 0), follows=(0, 1)),
 }
-
-
-def stamp() -> float:
-    return time.monotonic()

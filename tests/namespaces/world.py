@@ -92,6 +92,13 @@ class World:
     def seen_at_client(self) -> Seen:
         return self.seen(self.client)
 
+    def link(self, name: str) -> None:
+        """One of the client's uplinks, with the router's addresses."""
+        connect(self.client, self.router, name)
+
+    def unlink(self, name: str) -> None:
+        ip(self.client, f"link del dev {name}")
+
     def dropped(self) -> list[int]:
         """What the rules of the table "trouble" at the router have counted, in their order."""
         return counted(self.router, "trouble")
@@ -124,10 +131,7 @@ def world(*, uplinks: int = 1) -> Iterator[World]:
 
 def furnish(made: World, uplinks: int) -> None:
     for link, name in ((FIRST, made.client), (SECOND, made.client), (SERVING, made.server)):
-        wire(name, made.router, link, link)
-        run("tc", "-n", made.router, "qdisc", "add", "dev", link, "root", "tbf", "rate", RATE, "burst", "64k",
-            "latency", "50ms")  # fmt: skip
-        ip(made.router, *(f"addr add {address}/24 dev {link}" for address in ROUTER[link]))
+        connect(name, made.router, link)
     run(*inside(made.router, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
     for name in (made.client, made.server):
         run(*inside(name, "sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=1"))
@@ -136,6 +140,12 @@ def furnish(made: World, uplinks: int) -> None:
     if uplinks == 2:
         ip(made.client, f"addr add {CLIENT_SECOND}/24 dev {SECOND}", default(CLIENT_SECOND, SECOND, metric=200))
     ip(made.server, f"addr add {SERVER}/24 dev {SERVING}", default(SERVER, SERVING))
+
+
+def connect(host: str, router: str, link: str) -> None:
+    wire(host, router, link, link)
+    run("tc", "-n", router, "qdisc", "add", "dev", link, "root", "tbf", "rate", RATE, "burst", "64k", "latency", "50ms")
+    ip(router, *(f"addr add {address}/24 dev {link}" for address in ROUTER[link]))
 
 
 def default(address: str, link: str, metric: int = 100) -> str:
