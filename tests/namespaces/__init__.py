@@ -1,1 +1,1 @@
-"""Mobility in real network namespaces: a client with two uplinks, a router, and a server, each with a kernel's network."""
+"""Mobility in real network namespaces: a client with two uplinks, a router, and a server."""

@@ -1,6 +1,7 @@
 """One end of a transfer both ways: a program on the public API, as `python -m tests.namespaces.party PLAN`.
 
-It says what happens in lines of JSON, and does what its input asks for: `migrate ADDRESS`.  It ends when its input does.
+It says what happens in lines of JSON, and does what its input asks for: `migrate ADDRESS`.  It ends when its input
+does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Reading:
     octets: int = 0
     times: list[float] = field(default_factory=list)
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | bytearray) -> None:
         self.digest.update(part)
         self.octets += len(part)
         self.times.append(time.monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import trio
@@ -37,13 +37,16 @@ class Outcome:
 
 
 def plans(scenario: Scenario, revision: str, run: int, chance: random.Random) -> tuple[Plan, Plan]:
-    octets = int(OCTETS_A_SECOND * scenario.lasting)
-    secret = chance.randbytes(32).hex()
-    common = {"secret": secret, "revision": revision, "multihoming": scenario.multihoming, "lasting": scenario.lasting}
-    return (
-        Plan(**common, seed=f"up {run}", octets=octets // 2, remote=SERVER),
-        Plan(**common, seed=f"down {run}", octets=octets),
+    """The client's and the server's."""
+    server = Plan(
+        secret=chance.randbytes(32).hex(),
+        seed=f"down {run}",
+        octets=int(OCTETS_A_SECOND * scenario.lasting),
+        lasting=scenario.lasting,
+        revision=revision,
+        multihoming=scenario.multihoming,
     )
+    return replace(server, seed=f"up {run}", octets=server.octets // 2, remote=SERVER), server
 
 
 async def play(scenario: Scenario, revision: str = "gao-07", run: int = 0) -> Outcome:

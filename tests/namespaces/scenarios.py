@@ -83,11 +83,11 @@ async def client_moves(stage: Stage) -> None:
 
 
 async def client_loses_its_address(stage: Stage) -> None:
-    """Then comes another one of the same network, and a moment later the route, as a DHCP client does it."""
+    """Then comes another one of the same network, and a moment later the route, as a DHCP client does it, and the address has a label."""
     await stage.transfer_is_from(CLIENT)
     ip(stage.world.client, f"addr del {CLIENT}/24 dev {FIRST}")
     await stage.wait()
-    ip(stage.world.client, f"addr add {NEIGHBOUR}/24 dev {FIRST}")
+    ip(stage.world.client, f"addr add {NEIGHBOUR}/24 dev {FIRST} label {FIRST}:1")
     await trio.sleep(0.02)
     ip(stage.world.client, default(NEIGHBOUR, FIRST))
     await trio.sleep(SETTLED)
@@ -231,6 +231,16 @@ async def address_changes_links(stage: Stage) -> None:
     await stage.transfer_is_from(ELSEWHERE)
 
 
+async def smaller_packets(stage: Stage) -> None:
+    """The other uplink takes no datagram of the usual size: no segments there, and fragments for the large ones."""
+    for name in (stage.world.client, stage.world.router):
+        ip(name, f"link set dev {SECOND} mtu 700")
+    await stage.transfer_is_from(CLIENT)
+    ip(stage.world.client, f"link set dev {FIRST} down")
+    await trio.sleep(SETTLED)
+    await stage.transfer_is_from(CLIENT_SECOND)
+
+
 async def uplink_dies(stage: Stage) -> None:
     """Everything looks well, but nothing gets through by the first uplink any more."""
     await stage.transfer_is_from(CLIENT)
@@ -363,6 +373,9 @@ SCENARIOS: Final = {
     "the system prefers another route": Scenario(route_changes, 6.0, 1.0, uplinks=2, moves=(2, 0), follows=(0, 2)),
     "the address goes over to another interface": Scenario(
         address_changes_links, 6.0, 4.0, uplinks=2, moves=(1, 0), follows=(0, 1)
+    ),
+    "another interface takes only smaller packets": Scenario(
+        smaller_packets, 6.0, 4.0, uplinks=2, moves=(1, 0), follows=(0, 1)
     ),
     "five seconds of blackhole": Scenario(blackhole, 9.0, 12.0),
     "five seconds of ICMP unreachable": Scenario(unreachable, 9.0, 12.0),

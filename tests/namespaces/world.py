@@ -1,7 +1,7 @@
 """A client with two uplinks, a router, and a server: three network namespaces, and witnesses in the two outer ones.
 
-The witnesses are counters of the kernel: they know which packets arrived, from where, and to where, whatever the programs
-say.
+The witnesses are counters of the kernel: they know which packets arrived, from where, and to where, whatever the
+programs say.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ table ip witness {
     }
     chain arriving {
         type filter hook prerouting priority -300
-        udp dport != 0 update @seen { ip saddr . udp sport . ip daddr . udp dport counter }
+        ip frag-off & 0x1fff == 0 udp dport != 0 update @seen { ip saddr . udp sport . ip daddr . udp dport counter }
     }
 }
 """
