@@ -14,6 +14,7 @@ import random
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,9 @@ from fsp_trio.keying import agree_psk
 
 SERVICE: Final = 7
 PIECE: Final = 16_384
-READY, KEYED, MIGRATED, DONE = "ready", "keyed", "migrated", "done"
+LOOKS: Final = 0.01
+"""Seconds between looks at where the peer is."""
+READY, KEYED, MIGRATED, TRANSFERRED, DONE = "ready", "keyed", "migrated", "transferred", "done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +148,26 @@ async def obey(session: FSPSession) -> None:
     raise SystemExit("nobody is there any more")
 
 
+async def watch(session: FSPSession, whereabouts: Counter[str]) -> None:
+    """Where the peer is held to be, at every look."""
+    while True:
+        whereabouts[str(session.remote_address)] += 1
+        await trio.sleep(LOOKS)
+
+
 async def main(plan: Plan) -> None:
     reading = Reading()
     data = to_be_sent(plan)
+    whereabouts = Counter[str]()
     async with session_of(plan) as session, trio.open_nursery() as listening:
         listening.start_soon(obey, session)
+        listening.start_soon(watch, session, whereabouts)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send, session, data, plan.lasting)
             nursery.start_soon(read, session, reading)
         await session.wait_acknowledged()
-        say(
-            "transferred", read=reading.report(), sent={"octets": len(data), "digest": hashlib.sha256(data).hexdigest()}
-        )
+        sent = {"octets": len(data), "digest": hashlib.sha256(data).hexdigest()}
+        say(TRANSFERRED, read=reading.report(), sent=sent, whereabouts=whereabouts)
         listening.cancel_scope.cancel()
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import trio
 
-from .party import DONE, KEYED, READY, Plan
+from .party import DONE, KEYED, READY, TRANSFERRED, Plan
 from .programs import program
 from .scenarios import Scenario, Stage
-from .world import SERVER, World, world
+from .world import CLIENT, SERVER, UDP_PORT, World, world
 
 LIMIT: Final = 90.0
 """Seconds for one run."""
@@ -32,6 +32,8 @@ class Outcome:
     """The longest time in which one end got no octet."""
     took: float
     """Seconds from the key to the last octet."""
+    drawn: float
+    """The share of the octets that an attacker has drawn to other addresses."""
     ends: tuple[dict[str, Any], dict[str, Any]]
     """What the client and the server say of themselves."""
 
@@ -51,7 +53,7 @@ def plans(scenario: Scenario, revision: str, run: int, chance: random.Random) ->
 
 async def play(scenario: Scenario, revision: str = "gao-07", run: int = 0) -> Outcome:
     """AssertionError if anything is lost, late or not as it should be; RuntimeError if a program fails."""
-    with world(uplinks=scenario.uplinks) as made:
+    with world(uplinks=scenario.uplinks, forwarding=not scenario.middle) as made:
         scenario.arrange(made)
         return await play_in(made, scenario, revision, run)
 
@@ -62,15 +64,20 @@ async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> O
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(program(made.server, "party", asdict(plan_of_server)))
         with trio.fail_after(LIMIT):
+            middle = None
+            if scenario.middle:
+                orders = {"revision": revision, "seed": f"{run}"}
+                middle = await stack.enter_async_context(program(made.router, "attacker", orders))
+                await middle.heard(READY)
             await server.heard(READY)
             client = await stack.enter_async_context(program(made.client, "party", asdict(plan_of_client)))
             keyed = [await end.heard(KEYED) for end in (client, server)]
-            stage = Stage(made, client, server, pauses=[chance.uniform(0.3, 1.0) for _ in range(2)])
+            stage = Stage(made, client, server, middle, pauses=[chance.uniform(0.3, 1.0) for _ in range(2)])
             await trio.sleep(chance.uniform(0.2, 0.7))
             began = time.monotonic()
             await scenario.happening(stage)
             ended = time.monotonic()
-            transferred = [await end.heard("transferred") for end in (client, server)]
+            transferred = [await end.heard(TRANSFERRED) for end in (client, server)]
             done = [await end.heard(DONE) for end in (client, server)]
     for said in keyed:
         assert said["protection"] == "aead", "there is no key"
@@ -80,17 +87,25 @@ async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> O
         lost += sent["octets"] - got["octets"]
         assert got["digest"] == sent["digest"], f"{got['octets']} octets of {sent['octets']} arrived, or others"
         assert got["first"] < began, "it happened before the transfer"
-        assert got["last"] > ended, "it happened after the transfer"
+        assert got["last"] > ended, f"it happened {ended - got['last']:.1f} s after the transfer"
     gap = max(end["read"]["gap"] for end in transferred)
     assert gap <= scenario.gap, f"nothing arrived for {gap:.1f} s"
     found = tuple(end["packets"]["moves"] for end in done)
     assert found == scenario.moves, f"moves: {found}"
     follows = tuple(end["packets"]["address_changes"] for end in done)
     assert all(a >= b for a, b in zip(follows, scenario.follows, strict=True)), f"address changes: {follows}"
+    if scenario.at_home:
+        for end, peer in zip(transferred, ((SERVER, UDP_PORT), (CLIENT, UDP_PORT)), strict=True):
+            looks = end["whereabouts"]
+            share = looks.get(str(peer), 0) / sum(looks.values())
+            assert share >= scenario.at_home, f"the peer is at {peer}, and was held to be at {looks}"
+    took = max(end["read"]["last"] for end in transferred) - min(said["at"] for said in keyed)
+    assert took <= scenario.lasting * scenario.takes, f"it took {took:.1f} s"
     return Outcome(
         octets=sum(end["read"]["octets"] for end in transferred),
         lost=lost,
         gap=gap,
-        took=max(end["read"]["last"] for end in transferred) - min(said["at"] for said in keyed),
+        took=took,
+        drawn=stage.drawn,
         ends=(done[0], done[1]),
     )

@@ -44,14 +44,14 @@ class Program:
 
     async def tell(self, command: str) -> None:
         assert self._process.stdin is not None
-        await self._process.stdin.send_all(f"{command}\n".encode())
+        try:
+            await self._process.stdin.send_all(f"{command}\n".encode())
+        except trio.BrokenResourceError:
+            raise RuntimeError(f"{self.name} ended before it was told to {command}:\n{self.complaints()}") from None
 
     def complaints(self) -> str:
         self._errors.seek(0)
         return "\n".join(self._errors.read().decode(errors="replace").splitlines()[-12:])
-
-    async def ended(self) -> int:
-        return await self._process.wait()
 
     async def stop(self) -> None:
         if self._process.returncode is None:

@@ -10,6 +10,7 @@ import trio
 
 from tests.netns import inside, ip, nft, output, run
 
+from .attacks import CHANCES
 from .programs import Program
 from .world import (
     CLIENT,
@@ -41,8 +42,12 @@ class Stage:
     world: World
     client: Program
     server: Program
+    middle: Program | None = None
+    """The program that forwards, where the kernel does not."""
     pauses: list[float] = field(default_factory=list)
     """Seconds, different in each run, for a happening to wait."""
+    drawn: float = 0.0
+    """The share of the octets that an attacker has drawn to other addresses."""
 
     async def wait(self) -> None:
         await trio.sleep(self.pauses.pop())
@@ -83,7 +88,7 @@ async def client_moves(stage: Stage) -> None:
 
 
 async def client_loses_its_address(stage: Stage) -> None:
-    """Then comes another one of the same network, and a moment later the route, as a DHCP client does it, and the address has a label."""
+    """Then comes another one of the same network, with a label; the route comes later, as DHCP clients do it."""
     await stage.transfer_is_from(CLIENT)
     ip(stage.world.client, f"addr del {CLIENT}/24 dev {FIRST}")
     await stage.wait()
@@ -327,6 +332,47 @@ async def migrates(stage: Stage) -> None:
     await stage.transfer_is_from(CLIENT_SECOND)
 
 
+# somebody in the middle
+
+ATTACKED: Final = 6.0
+"""Seconds of attack."""
+AFTERWARDS: Final = 1.2
+"""Seconds until the last packets that were held back have arrived."""
+DRAWN: Final = 0.05
+"""Of the octets sent, the share that somebody who is faster than the original may draw to another address (10.5)."""
+
+
+async def forwarded(stage: Stage) -> None:
+    """By a program that does nothing else: what the attack is compared with."""
+    await stage.transfer_is_from(CLIENT)
+    await trio.sleep(ATTACKED)
+    await stage.transfer_is_from(CLIENT)
+
+
+async def attacked(stage: Stage) -> None:
+    middle = stage.middle
+    assert middle is not None
+    await stage.transfer_is_from(CLIENT)
+    before, before_at_client = stage.world.seen_at_server(), stage.world.seen_at_client()
+    await middle.tell("attack")
+    await trio.sleep(ATTACKED)
+    await middle.tell("stop report")
+    said = await middle.heard("reported")
+    await trio.sleep(AFTERWARDS)
+    assert not CHANCES.keys() - said["done"].keys(), f"not everything was tried: {said['done']}"
+    assert sum(said["done"].values()) > said["passed"] / 4, f"there was hardly any attack: {said}"
+    drawn = sum(said["drawn"].values()) / (said["octets"] or 1)
+    assert 0 < drawn <= DRAWN, f"the attacker has drawn {drawn:.1%} of the octets to other addresses: {said}"
+    stage.drawn = drawn
+    for seen, earlier, peer in (
+        (stage.world.seen_at_server(), before, CLIENT),
+        (stage.world.seen_at_client(), before_at_client, SERVER),
+    ):
+        strange = [way for way in since(earlier, seen) if (way.source, way.source_port) != (peer, 18003)]
+        assert len(strange) >= ENOUGH, f"hardly any packet came from elsewhere: {strange}"
+    await stage.transfer_is_from(CLIENT)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A happening, what it takes, and what it does to the two ends."""
@@ -338,12 +384,18 @@ class Scenario:
     """Seconds without an octet, at the most."""
     uplinks: int = 1
     multihoming: bool = False
+    middle: bool = False
+    """A program forwards instead of the kernel."""
     arrange: Callable[[World], None] = lambda world: None
     only: tuple[str, ...] = ("gao-07", "jason-00", "reference-2020")
     moves: tuple[int, int] = (0, 0)
     """How often the client, and the server, go over to another address of their own."""
     follows: tuple[int, int] = (0, 0)
     """How often the client, and the server, follow the other one, at the least."""
+    at_home: float = 0.0
+    """The share of time in which each end must hold the other one to be where it is, where neither moves."""
+    takes: float = 1.5
+    """How many times as long the transfer may take as if nothing had happened."""
 
 
 FOLLOWING: Final = ("gao-07", "jason-00")
@@ -383,6 +435,10 @@ SCENARIOS: Final = {
     "five seconds without a route": Scenario(no_route, 9.0, 12.0),
     "an uplink dies silently": Scenario(
         uplink_dies, 9.0, 8.0, uplinks=2, multihoming=True, moves=(1, 0), follows=(0, 1)
+    ),
+    "somebody in the middle forwards": Scenario(forwarded, 12.0, 0.5, middle=True, at_home=1.0, takes=1.05),
+    "somebody in the middle attacks": Scenario(
+        attacked, 12.0, 2.0, middle=True, only=FOLLOWING, at_home=0.9, takes=1.25
     ),
     "the application migrates": Scenario(migrates, 5.0, 1.0, uplinks=2, moves=(1, 0), follows=(0, 1)),
 }

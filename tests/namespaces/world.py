@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +35,9 @@ OUTSIDE: Final = "10.83.0.1"
 OUTSIDE_AFTERWARDS: Final = "10.83.0.200"
 """The router's addresses on the server's side: what a NAT makes of the client's."""
 
-RATE: Final = "50mbit"
-"""Of the links, with a queue of 50 ms."""
+TOOLS: Final = ("ip", "tc", "nft", "conntrack", "sysctl")
+SHAPE: Final = ("tbf", "rate", "50mbit", "burst", "64k", "latency", "50ms")
+"""What tc makes of each link: its rate, and a queue of 50 ms."""
 ROUTER: Final = {
     FIRST: ("10.81.0.1", "10.84.0.1"),
     SECOND: ("10.82.0.1",),
@@ -110,29 +113,56 @@ def counted(name: str, table: str) -> list[int]:
     return [part["counter"]["packets"] for rule in rules for part in rule["expr"] if "counter" in part]
 
 
+def missing() -> str:
+    """What is missing here for network namespaces; empty if nothing is."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "network namespaces need root on Linux"
+    for tool in TOOLS:
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    name = f"{PREFIX}-{os.getpid()}-0-trial"
+    try:
+        make(name)
+        nft(name, WITNESS)
+        ip(name, "link add name left type veth peer name right", "link set dev left gso_max_segs 1")
+        run("tc", "-n", name, "qdisc", "add", "dev", "left", "root", *SHAPE)
+    except RuntimeError as refusal:
+        return f"no network namespaces here: {refusal}"
+    finally:
+        take_away(name)
+    return ""
+
+
 def sweep() -> None:
     """Take away what a run left behind that was killed."""
     take_away(*left_behind(PREFIX))
 
 
 @contextmanager
-def world(*, uplinks: int = 1) -> Iterator[World]:
-    """Three fresh namespaces; whatever happens, nothing of them is left."""
+def world(*, uplinks: int = 1, forwarding: bool = True) -> Iterator[World]:
+    """Three fresh namespaces; whatever happens, nothing of them is left.
+
+    Where the router's kernel is not `forwarding` a program has to do it, and sees each datagram by itself.
+    """
     stem = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
     made = World(*(f"{stem}-{name}" for name in ("client", "router", "server")))
     names = (made.client, made.router, made.server)
     try:
         make(*names)
-        furnish(made, uplinks)
+        furnish(made, uplinks, forwarding)
         yield made
     finally:
         take_away(*names)
 
 
-def furnish(made: World, uplinks: int) -> None:
+def furnish(made: World, uplinks: int, forwarding: bool) -> None:
     for link, name in ((FIRST, made.client), (SECOND, made.client), (SERVING, made.server)):
         connect(name, made.router, link)
-    run(*inside(made.router, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
+    if forwarding:
+        run(*inside(made.router, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
+    else:
+        for link, name in ((FIRST, made.client), (SERVING, made.server)):
+            ip(name, f"link set dev {link} gso_max_segs 1")
     for name in (made.client, made.server):
         run(*inside(name, "sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=1"))
         nft(name, WITNESS)
@@ -144,7 +174,7 @@ def furnish(made: World, uplinks: int) -> None:
 
 def connect(host: str, router: str, link: str) -> None:
     wire(host, router, link, link)
-    run("tc", "-n", router, "qdisc", "add", "dev", link, "root", "tbf", "rate", RATE, "burst", "64k", "latency", "50ms")
+    run("tc", "-n", router, "qdisc", "add", "dev", link, "root", *SHAPE)
     ip(router, *(f"addr add {address}/24 dev {link}" for address in ROUTER[link]))
 
 
