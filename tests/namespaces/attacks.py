@@ -146,7 +146,8 @@ class Attacker:
     def forged(self, seen: Seen, side: Side, other: Side) -> Seen:
         """Right in all that can be seen: ULTIDs, numbers, the check code that counted before there was a key."""
         chance = self._chance
-        op = chance.choice(chance.choice((TO_RESET, TO_STALL, ACKNOWLEDGEMENTS, ACKNOWLEDGEMENTS)))
+        kinds = chance.choice((TO_RESET, TO_STALL, ACKNOWLEDGEMENTS, ACKNOWLEDGEMENTS))
+        op = chance.choice([kind for kind in kinds if kind in self._codec.op_codes])
         sn = side.sn + chance.choice((0, 1, 1, 2, 100, 2**20)) & MASK
         head, body = self._forged_parts(op, sn, side, other)
         self.done[f"forged {op.name}"] += 1
