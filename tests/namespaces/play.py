@@ -51,14 +51,14 @@ def plans(scenario: Scenario, revision: str, run: int, chance: random.Random) ->
     return replace(server, seed=f"up {run}", octets=server.octets // 2, remote=SERVER), server
 
 
-async def play(scenario: Scenario, revision: str = "gao-07", run: int = 0) -> Outcome:
+async def play(scenario: Scenario, revision: str = "gao-07", run: int = 0, *, look: float = 1.0) -> Outcome:
     """AssertionError if anything is lost, late or not as it should be; RuntimeError if a program fails."""
     with world(uplinks=scenario.uplinks, forwarding=not scenario.middle) as made:
         scenario.arrange(made)
-        return await play_in(made, scenario, revision, run)
+        return await play_in(made, scenario, revision, run, look)
 
 
-async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> Outcome:
+async def play_in(made: World, scenario: Scenario, revision: str, run: int, look: float) -> Outcome:
     chance = random.Random(f"{run} {revision}")
     plan_of_client, plan_of_server = plans(scenario, revision, run, chance)
     async with AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ async def play_in(made: World, scenario: Scenario, revision: str, run: int) -> O
             await server.heard(READY)
             client = await stack.enter_async_context(program(made.client, "party", asdict(plan_of_client)))
             keyed = [await end.heard(KEYED) for end in (client, server)]
-            stage = Stage(made, client, server, middle, pauses=[chance.uniform(0.3, 1.0) for _ in range(2)])
+            stage = Stage(made, client, server, middle, pauses=[chance.uniform(0.3, 1.0) for _ in range(2)], look=look)
             await trio.sleep(chance.uniform(0.2, 0.7))
             began = time.monotonic()
             await scenario.happening(stage)

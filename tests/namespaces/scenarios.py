@@ -46,6 +46,8 @@ class Stage:
     """The program that forwards, where the kernel does not."""
     pauses: list[float] = field(default_factory=list)
     """Seconds, different in each run, for a happening to wait."""
+    look: float = 1.0
+    """Seconds in which the kernel's counters must show where the transfer is."""
     drawn: float = 0.0
     """The share of the octets that an attacker has drawn to other addresses."""
 
@@ -56,9 +58,9 @@ class Stage:
         return self.world.seen_at_server()
 
     async def transfer_is_from(self, client: str, *, to: str = SERVER, ports: range = range(18003, 18004)) -> None:
-        """For a second: packets of the client come from there, and from nowhere else, and answers get through."""
+        """For a while: packets of the client come from there, and from nowhere else, and answers get through."""
         before, answers_before = self.world.seen_at_server(), self.world.seen_at_client()
-        await trio.sleep(1.0)
+        await trio.sleep(self.look)
         arrived = since(before, self.world.seen_at_server())
         stray = {way: number for way, number in arrived.items() if (way.source, way.target) != (client, to)}
         assert not stray, f"packets arrive on other ways than from {client} to {to}: {stray}"
