@@ -164,7 +164,7 @@ class Roaming:
             if self._settings.multihoming:
                 self._open_all(up)
         for gate in self._gates.values():
-            with suppress(OSError):  # then there will be another look
+            with suppress(OSError):  # F82; then there will be another look
                 gate.port.choose_interface()
         for number, session in enumerate(sessions()):
             if number % SESSIONS_AT_ONCE == SESSIONS_AT_ONCE - 1:
@@ -179,8 +179,8 @@ class Roaming:
         """Let a session send from where it should now (10.3)."""
         connection = session._connection
         source = self._source_towards(connection.remote)
-        if source is not None and host_of(source) not in hosts:
-            source = _best(up, connection.remote)  # the system would send by a link that is down
+        if source is not None and host_of(source) not in {*hosts, host_of(connection.remote)}:
+            source = _best(up, connection.remote)  # F80: the system would send by a link without carrier
         peer, known = session._source
         if peer != connection.remote and host_of(known) in hosts:
             known = None  # the peer is elsewhere, so that another choice of the system's is no news
@@ -217,7 +217,7 @@ def _usable(addresses: Sequence[Address]) -> list[Address]:
 
 
 def _best(up: Sequence[Address], remote: Address) -> Address | None:
-    """The address to be at when the system knows none: nobody but this host can be reached from its loopback."""
+    """The address to be at when the system knows none: nobody else can be reached from the loopback (F81)."""
     return next((each for each in up if _is_loopback(each) == _is_loopback(remote)), None)
 
 

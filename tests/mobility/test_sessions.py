@@ -107,7 +107,7 @@ async def test_10_3_the_system_prefers_another_address_now(autojump_clock: MockC
         assert near.statistics().packets.moves == 2
 
 
-async def test_10_3_a_link_without_carrier_is_left_though_the_system_would_use_it(autojump_clock: MockClock) -> None:
+async def test_f80_a_link_without_carrier_is_left_though_the_system_would_use_it(autojump_clock: MockClock) -> None:
     """A system may keep the address and the routes of an interface whose cable was pulled."""
     async with hosts((CLIENT, SECOND)) as world:
         near, far = await world.sessions()
@@ -122,7 +122,17 @@ async def test_10_3_a_link_without_carrier_is_left_though_the_system_would_use_i
             await say(far, near)
 
 
-async def test_10_3_the_only_link_without_carrier_for_a_while(autojump_clock: MockClock) -> None:
+async def test_f80_who_talks_to_its_own_host_needs_no_carrier(autojump_clock: MockClock) -> None:
+    async with hosts((CLIENT, SECOND)) as world:
+        listener = world.client.listen(SERVICE)
+        near = await world.client.open_session_to((CLIENT, NUMBER), service=SERVICE)
+        await listener.accept_session()
+        world.client_host.unplug(CLIENT)
+        await trio.sleep(1)
+        assert near.statistics().packets.moves == 0
+
+
+async def test_f80_the_only_link_without_carrier_for_a_while(autojump_clock: MockClock) -> None:
     async with hosts() as world:
         near, far = await world.sessions()
         world.client_host.unplug(CLIENT)
@@ -135,7 +145,7 @@ async def test_10_3_the_only_link_without_carrier_for_a_while(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("moved", [False, True])
-async def test_10_3_nobody_is_reached_from_the_loopback(moved: bool, autojump_clock: MockClock) -> None:
+async def test_f81_nobody_is_reached_from_the_loopback(moved: bool, autojump_clock: MockClock) -> None:
     """It may be the only address that is left for a while; the session waits for another one, and goes on there."""
     async with hosts(("127.0.0.1", CLIENT)) as world:
         near, far = await world.sessions()
@@ -159,7 +169,7 @@ async def test_10_3_nobody_is_reached_from_the_loopback(moved: bool, autojump_cl
             assert near._gate is world.client._roaming.gates[0], "it has a port at its address again"
 
 
-async def test_ports_keep_to_their_addresses_when_links_change(
+async def test_f82_ports_keep_to_their_addresses_when_links_change(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An address may go over to another interface, as when a bridge is made."""
