@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$python"; break; }; done)
 
-.PHONY: demo test lint bench campaign coverage page clean
+.PHONY: demo test lint bench campaign namespaces coverage page clean
 .NOTPARALLEL:
 
 $(VENV)/.made:
@@ -36,6 +36,10 @@ test: $(VENV)/.for-test
 
 campaign: $(VENV)/.for-test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m campaign --timeout 1800
+
+# Mobility between network namespaces: root, and ip, tc, nft and conntrack.
+namespaces: $(VENV)/.for-test
+	$(BIN)/python -m tests.namespaces
 
 coverage: $(VENV)/.for-test
 	$(BIN)/python -m coverage erase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
@@ -162,6 +163,9 @@ class Roaming:
             self._retire_absent(hosts, sessions())
             if self._settings.multihoming:
                 self._open_all(up)
+        for gate in self._gates.values():
+            with suppress(OSError):  # F82; then there will be another look
+                gate.port.choose_interface()
         for number, session in enumerate(sessions()):
             if number % SESSIONS_AT_ONCE == SESSIONS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
@@ -175,6 +179,8 @@ class Roaming:
         """Let a session send from where it should now (10.3)."""
         connection = session._connection
         source = self._source_towards(connection.remote)
+        if source is not None and host_of(source) not in {*hosts, host_of(connection.remote)}:
+            source = _best(up, connection.remote)  # F80: the system would send by a link without carrier
         peer, known = session._source
         if peer != connection.remote and host_of(known) in hosts:
             known = None  # the peer is elsewhere, so that another choice of the system's is no news
@@ -184,7 +190,7 @@ class Roaming:
         if here is None:
             wanted = source
         elif host_of(here) not in hosts:
-            wanted = source if host_of(source) in hosts else next(iter(_usable(up)), None)
+            wanted = source or _best(up, connection.remote)
         elif connection.chosen or here == self._bound or known is None or source in (known, None):
             wanted = here
         else:
@@ -193,8 +199,8 @@ class Roaming:
         if wanted is not None:
             if host_of(wanted) != host_of(here or known or wanted):
                 session._move(self._local_at(wanted), now)
-            elif away:
-                session._move(connection.local, now)  # it is back
+            elif away:  # it is back
+                session._move(None if connection.local is None else self._local_at(wanted), now)
 
     def _local_at(self, wanted: Address) -> Address | None:
         """The address from which a session sends then; None, the system's choice, where no port can be had there."""
@@ -206,5 +212,14 @@ class Roaming:
 
 def _usable(addresses: Sequence[Address]) -> list[Address]:
     """Those by which other hosts can come, or all if there are none such."""
-    others = [each for each in addresses if not str(host_of(each)).startswith("127.")]
+    others = [each for each in addresses if not _is_loopback(each)]
     return others or list(addresses)
+
+
+def _best(up: Sequence[Address], remote: Address) -> Address | None:
+    """The address to be at when the system knows none: nobody else can be reached from the loopback (F81)."""
+    return next((each for each in up if _is_loopback(each) == _is_loopback(remote)), None)
+
+
+def _is_loopback(address: Address) -> bool:
+    return str(host_of(address)).startswith("127.")

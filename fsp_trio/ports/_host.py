@@ -21,11 +21,16 @@ _DRAINED_AT_ONCE: Final = 64
 
 
 def addresses_up() -> dict[str, str]:
-    """The IPv4 addresses of interfaces that are up and connected, with the names of these."""
+    """The IPv4 addresses of interfaces that are up and connected, with the names of these.
+
+    On Linux an address may have a label of its own, of which the name of the interface is the part before the colon.
+    """
     states = psutil.net_if_stats()
+    labels = sys.platform == "linux"
     return {
         address.address: name
-        for name, addresses in psutil.net_if_addrs().items()
+        for label, addresses in psutil.net_if_addrs().items()
+        for name in (label.partition(":")[0] if labels else label,)
         if name in states and states[name].isup
         for address in addresses
         if address.family == socket.AF_INET

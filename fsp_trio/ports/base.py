@@ -149,6 +149,13 @@ class RovingPort(Port, Protocol):
         """
         ...
 
+    def choose_interface(self) -> None:
+        """For a port at one address, when the host's links have changed: send by the one that has the address now.
+
+        OSError if that has gone in this moment.
+        """
+        ...
+
     async def wait_addresses(self) -> None:
         """Wait until something about addresses, links or routes of the host may have changed.
 

@@ -241,16 +241,20 @@ class UDPPort:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
         try:
             self._bind_beside(sock, host)
-            interface = addresses_up().get(host)
-            if sys.platform == "linux" and interface is not None:
-                index = socket.htonl(socket.if_nametoindex(interface))
-                _enable(sock, offload.SOL_IP, offload.IP_UNICAST_IF, index)
             port = self._another(sock)
+            port._arrives_at = port.local_address
+            port.choose_interface()
         except BaseException:
             sock.close()
             raise
-        port._arrives_at = port.local_address
         return port
+
+    def choose_interface(self) -> None:
+        """Let datagrams leave by the interface that has the address of this port now."""
+        interface = addresses_up().get(self._local_address[0])
+        if sys.platform == "linux" and interface is not None and not self._closed:
+            index = socket.htonl(socket.if_nametoindex(interface))
+            _enable(self._sock, offload.SOL_IP, offload.IP_UNICAST_IF, index)
 
     def _bind_beside(self, sock: socket.socket, host: str) -> None:
         """Bind to the port number of this port, which may have that for all addresses."""

@@ -21,11 +21,15 @@ Attach = Callable[[Address, SimulatedPort | None], None]
 """Let what comes to an address go to a port, or to none."""
 
 
+def is_loopback(address: str) -> bool:
+    return address.startswith("127.")
+
+
 class SimulatedHost:
     """IPv4 addresses with one UDP port number; made by `SimulatedNetwork.host`.
 
     What it sends from no particular address leaves from the one that `prefer` named last, or from the first one that it
-    has.
+    has, be it unplugged; but not from an address of 127.0.0.0/8, from which nobody else can be reached.
     """
 
     def __init__(self, network: SimulatedNetwork, addresses: Sequence[str], number: int, attach: Attach) -> None:
@@ -34,6 +38,7 @@ class SimulatedHost:
         self._attach = attach
         self._addresses: list[str] = []
         self._preferred: str | None = None
+        self._unplugged: set[str] = set()
         self._primary: HostPort | None = None
         self._siblings: dict[str, HostPort] = {}
         self._changed = trio.Event()
@@ -42,15 +47,16 @@ class SimulatedHost:
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
-        """Those that it has now, each with the port number."""
-        return tuple((address, self._number) for address in self._addresses)
+        """Those that it has now and that are not unplugged, each with the port number."""
+        return tuple((address, self._number) for address in self._addresses if address not in self._unplugged)
 
     @property
     def source(self) -> tuple[str, int] | None:
-        """From where it sends unless told; None if it has no address."""
+        """From where it sends unless told; None if it has no address for that."""
         if self._preferred in self._addresses:
             return self._preferred, self._number
-        return self.addresses[0] if self._addresses else None
+        outward = (address for address in self._addresses if not is_loopback(address))
+        return next(((address, self._number) for address in outward), None)
 
     def port(self, *, receive_buffer: int = INBOX_OCTETS) -> HostPort:
         """The port for all addresses; ValueError if it is open already."""
@@ -75,7 +81,20 @@ class SimulatedHost:
         ValueError if it has not got it.
         """
         self._addresses.remove(address)
+        self._unplugged.discard(address)
         self._attach((address, self._number), None)
+        self._tell()
+
+    def unplug(self, address: str) -> None:
+        """There is no carrier where the address is: the host has it, and may send from there, but in vain."""
+        self._unplugged.add(address)
+        self._bind()
+        self._tell()
+
+    def plug(self, address: str) -> None:
+        """The carrier is there again."""
+        self._unplugged.discard(address)
+        self._bind()
         self._tell()
 
     def prefer(self, address: str) -> None:
@@ -89,7 +108,15 @@ class SimulatedHost:
 
     def _bind(self) -> None:
         for address in self._addresses:
-            self._attach((address, self._number), self._siblings.get(address, self._primary))
+            port = None if address in self._unplugged else self._siblings.get(address, self._primary)
+            self._attach((address, self._number), port)
+
+    def has(self, address: str) -> bool:
+        """It has the address, be it unplugged."""
+        return address in self._addresses
+
+    def is_unplugged(self, address: str) -> bool:
+        return address in self._unplugged
 
     def open_sibling(self, address: str, receive_buffer: int) -> HostPort:
         """For the port: another one, of one address only."""
@@ -125,13 +152,13 @@ class HostPort(SimulatedPort):
         )
         self.host = host
         self._network = network
-        self._arrives_at = local
+        self._arrives_at: tuple[str, int] | None = local
 
     @property
-    def source(self) -> Address | None:
+    def source(self) -> tuple[str, int] | None:
         if self._arrives_at is None:
             return self.host.source
-        return self._arrives_at if self._arrives_at in self.host.addresses else None
+        return self._arrives_at if self.host.has(self._arrives_at[0]) else None
 
     @property
     def bound_address(self) -> None:
@@ -151,13 +178,20 @@ class HostPort(SimulatedPort):
         address = str(local[0] if isinstance(local, tuple) else local)
         return self.host.open_sibling(address, self.statistics.receive_buffer)
 
+    def choose_interface(self) -> None:
+        self._check_open()
+
     async def wait_addresses(self) -> None:
         self._check_open()
         await self.host.wait_changed()
         self._check_open()
 
     def send(self, remote: Address, datagrams: Sequence[bytes], *, preliminary: bool = False) -> int:
-        if self.source is None and not self._closed:
-            count(self.statistics.send_errors, "ENETUNREACH", len(datagrams))
-            return len(datagrams)
+        source = self.source
+        if not self._closed:
+            if source is None or is_loopback(source[0]):
+                count(self.statistics.send_errors, "ENETUNREACH", len(datagrams))
+                return len(datagrams)
+            if self.host.is_unplugged(source[0]):
+                return len(datagrams)
         return super().send(remote, datagrams, preliminary=preliminary)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
+
+from tests.netns import end_as_if_left, inside, ip, make, nft, output, run, take_away, wire
 
 THEIRS: Final = f"fsp-peer-{os.getpid()}"
 OURS: Final = f"fsp-ours-{os.getpid()}"
@@ -25,39 +25,18 @@ SHARED_MEMORY: Final = "FlexibleSessionProtocolSHM*"
 """What the author's library leaves in /dev/shm."""
 
 
-def run(*command: str, check: bool = True) -> None:
-    subprocess.run(command, check=check, capture_output=True)
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 @contextmanager
 def namespaces() -> Iterator[None]:
     """Makes both, and takes them away with everything that still runs in them, also when a signal ends it all."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    end_as_if_left()
     try:
-        for name in (THEIRS, OURS):
-            run("ip", "netns", "add", name)
-        run("ip", "-n", THEIRS, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", OURS)
+        make(THEIRS, OURS)
+        wire(THEIRS, OURS, "wire", "wire")
         for name, address in ((THEIRS, THEIR_ADDRESS), (OURS, OUR_ADDRESS)):
-            run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "wire")
-            for link in ("lo", "wire"):
-                run("ip", "-n", name, "link", "set", link, "up")
+            ip(name, f"addr add {address}/24 dev wire")
         yield
     finally:
-        take_away()
-
-
-def take_away() -> None:
-    for name in (THEIRS, OURS):
-        found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
-        for pid in found.stdout.split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        run("ip", "netns", "del", name, check=False)
+        take_away(THEIRS, OURS)
 
 
 def loss_rules(one_in: int) -> str:
@@ -82,14 +61,12 @@ def loss(one_in: int) -> Iterator[Callable[[], list[int]]]:
         yield list
         return
     for name in (THEIRS, OURS):
-        subprocess.run(["ip", "netns", "exec", name, "nft", "-f", "-"], input=loss_rules(one_in).encode(), check=True)
+        nft(name, loss_rules(one_in))
     try:
-        yield lambda: [
-            dropped(output("ip", "netns", "exec", name, "nft", "list", "ruleset")) for name in (THEIRS, OURS)
-        ]
+        yield lambda: [dropped(output(*inside(name, "nft", "list", "ruleset"))) for name in (THEIRS, OURS)]
     finally:
         for name in (THEIRS, OURS):
-            run("ip", "netns", "exec", name, "nft", "delete", "table", "ip", "loss", check=False)
+            run(*inside(name, "nft", "delete", "table", "ip", "loss"), check=False)
 
 
 @contextmanager
@@ -98,8 +75,8 @@ def capture(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    command = ["ip", "netns", "exec", OURS, "tcpdump", "--immediate-mode", "-U", "-Z", "root", "-i", "wire", "-w"]
-    with subprocess.Popen([*command, str(file), "udp"], stderr=subprocess.PIPE, text=True) as process:
+    command = inside(OURS, "tcpdump", "--immediate-mode", "-U", "-Z", "root", "-i", "wire", "-w", str(file), "udp")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             process.stderr.readline()  # it listens
@@ -123,7 +100,7 @@ def service(program: Path, socket: Path, environment: dict[str, str]) -> Iterato
         each.unlink(missing_ok=True)
     before = set(Path("/dev/shm").glob(SHARED_MEMORY))
     process = subprocess.Popen(
-        ["ip", "netns", "exec", THEIRS, str(program)],
+        inside(THEIRS, str(program)),
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

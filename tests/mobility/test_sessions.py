@@ -23,6 +23,7 @@ from fsp_trio import (
 from fsp_trio._groups import unwrapped
 from fsp_trio._roaming import MAXIMUM_GATES, SOURCES_REMEMBERED
 from fsp_trio.testing import SimulatedNetwork
+from fsp_trio.testing._simulated_host import HostPort
 
 from .hosts import CLIENT, ELSEWHERE, NUMBER, SECOND, SERVER, SERVER_ELSEWHERE, SERVICE, hosts, say
 from .moves import agree
@@ -104,6 +105,88 @@ async def test_10_3_the_system_prefers_another_address_now(autojump_clock: MockC
         await trio.sleep(1)
         assert far.remote_address == (CLIENT, NUMBER)
         assert near.statistics().packets.moves == 2
+
+
+async def test_f80_a_link_without_carrier_is_left_though_the_system_would_use_it(autojump_clock: MockClock) -> None:
+    """A system may keep the address and the routes of an interface whose cable was pulled."""
+    async with hosts((CLIENT, SECOND)) as world:
+        near, far = await world.sessions()
+        for unplugged, there in ((CLIENT, SECOND), (SECOND, CLIENT), (CLIENT, SECOND)):
+            world.client_host.unplug(unplugged)
+            await trio.sleep(0.1)
+            assert far.remote_address == (there, NUMBER)
+            await say(near, far)
+            world.client_host.plug(unplugged)
+            await trio.sleep(1)
+            assert far.remote_address == (CLIENT, NUMBER), "the system prefers it as soon as it is there again"
+            await say(far, near)
+
+
+async def test_f80_who_talks_to_its_own_host_needs_no_carrier(autojump_clock: MockClock) -> None:
+    async with hosts((CLIENT, SECOND)) as world:
+        listener = world.client.listen(SERVICE)
+        near = await world.client.open_session_to((CLIENT, NUMBER), service=SERVICE)
+        await listener.accept_session()
+        world.client_host.unplug(CLIENT)
+        await trio.sleep(1)
+        assert near.statistics().packets.moves == 0
+
+
+async def test_f80_the_only_link_without_carrier_for_a_while(autojump_clock: MockClock) -> None:
+    async with hosts() as world:
+        near, far = await world.sessions()
+        world.client_host.unplug(CLIENT)
+        await trio.sleep(2)
+        world.client_host.plug(CLIENT)
+        with trio.fail_after(0.5):
+            await say(far, near)
+        assert near.statistics().packets.moves == 0
+        assert near.statistics().packets.notices_sent >= 1
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_f81_nobody_is_reached_from_the_loopback(moved: bool, autojump_clock: MockClock) -> None:
+    """It may be the only address that is left for a while; the session waits for another one, and goes on there."""
+    async with hosts(("127.0.0.1", CLIENT)) as world:
+        near, far = await world.sessions()
+        here = CLIENT
+        if moved:
+            here = ELSEWHERE
+            world.client_host.add(ELSEWHERE)
+            world.client_host.remove(CLIENT)
+            await trio.sleep(2)
+        moves = near.statistics().packets.moves
+        for _ in range(2):
+            world.client_host.remove(here)
+            await trio.sleep(2)
+            world.client_host.add(here)
+            with trio.fail_after(0.5):
+                await say(far, near)
+                await say(near, far)
+        assert near.statistics().packets.moves == moves
+        assert near.paths[0].local == far.remote_address == (here, NUMBER)
+        if moved:
+            assert near._gate is world.client._roaming.gates[0], "it has a port at its address again"
+
+
+async def test_f82_ports_keep_to_their_addresses_when_links_change(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address may go over to another interface, as when a bridge is made."""
+    chosen = []
+
+    def choose(port: HostPort) -> None:
+        chosen.append(port.local_address)
+        raise OSError(errno.ENODEV, "it goes over to yet another one in this moment")
+
+    monkeypatch.setattr(HostPort, "choose_interface", choose)
+    async with hosts((CLIENT, SECOND), settings=MULTIHOMED, server_settings=Settings()) as world:
+        near, far = await world.sessions()
+        assert chosen == []
+        world.client_host.prefer(CLIENT)
+        await trio.sleep(1)
+        assert chosen == [(CLIENT, NUMBER), (SECOND, NUMBER)]
+        await say(near, far)
 
 
 async def test_a_host_without_any_address_for_a_while(autojump_clock: MockClock) -> None:

@@ -6,11 +6,13 @@ import errno
 import socket
 import sys
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import trio
 
-from fsp_trio.ports import Batch, RovingPort, UDPPort, _host, open_udp_port
+from fsp_trio.ports import Batch, RovingPort, UDPPort, _host, _offload, open_udp_port, udp
 from fsp_trio.ports._host import HostWatch, addresses_up, source_of_route
 
 pytestmark = pytest.mark.realnet
@@ -119,6 +121,46 @@ async def test_the_addresses_of_this_host(wildcard: UDPPort) -> None:
     assert wildcard.addresses() == tuple((host, number_of(wildcard)) for host in addresses_up())
     assert source_of_route("127.0.0.1", 9) == "127.0.0.1"
     assert source_of_route("255.255.255.255", 9) is None
+
+
+@linux
+def test_an_address_may_have_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells the label, "eth0:1", instead of the name of the interface."""
+    address = SimpleNamespace(family=socket.AF_INET, address="192.0.2.1")
+    up = {"eth0": SimpleNamespace(isup=True), "eth1": SimpleNamespace(isup=False)}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0:1": [address]})
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: up)
+    assert addresses_up() == {"192.0.2.1": "eth0"}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth1:1": [address]})
+    assert addresses_up() == {}
+
+
+@linux
+async def test_a_sibling_leaves_by_the_interface_that_has_its_address_now(
+    wildcard: UDPPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address may go over from one to another, as when a bridge is made."""
+    found = {"127.0.0.2": "lo"}
+    chosen = []
+
+    def enable(sock: socket.socket, level: int, option: int, value: int) -> bool:
+        if option == _offload.IP_UNICAST_IF:
+            chosen.append(socket.ntohl(value))
+        return True
+
+    sibling = wildcard.sibling("127.0.0.2")
+    monkeypatch.setattr(udp, "addresses_up", lambda: dict(found))
+    monkeypatch.setattr(udp, "_enable", enable)
+    monkeypatch.setattr(socket, "if_nametoindex", lambda name: {"lo": 1, "br0": 7}[name])
+    sibling.choose_interface()
+    found["127.0.0.2"] = "br0"
+    sibling.choose_interface()
+    del found["127.0.0.2"]
+    sibling.choose_interface()
+    sibling.close()
+    found["127.0.0.2"] = "lo"
+    sibling.choose_interface()
+    assert chosen == [1, 7]
 
 
 async def test_waiting_for_changes_ends_with_the_port() -> None:

@@ -1,0 +1,1 @@
+"""Mobility in real network namespaces: a client with two uplinks, a router, and a server."""
