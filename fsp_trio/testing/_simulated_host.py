@@ -152,13 +152,13 @@ class HostPort(SimulatedPort):
         )
         self.host = host
         self._network = network
-        self._arrives_at: tuple[str, int] | None = local
+        self._arrives_at = self._local = local
 
     @property
     def source(self) -> tuple[str, int] | None:
-        if self._arrives_at is None:
+        if self._local is None:
             return self.host.source
-        return self._arrives_at if self.host.has(self._arrives_at[0]) else None
+        return self._local if self.host.has(self._local[0]) else None
 
     @property
     def bound_address(self) -> None:
