@@ -62,6 +62,8 @@ class Stage:
     async def transfer_is_from(self, client: str, *, to: str = SERVER, ports: range = range(18003, 18004)) -> None:
         """For a while: packets of the client come from there, and from nowhere else, and answers get through."""
         before, answers_before = self.world.seen_at_server(), self.world.seen_at_client()
+        arrived: Seen = {}
+        answers: Seen = {}
         for _ in range(LOOKS):
             await trio.sleep(self.look)
             arrived = since(before, self.world.seen_at_server())
