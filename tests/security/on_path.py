@@ -1,18 +1,14 @@
-"""An attacker on the path without the key, between two sessions that talk; and checks taken out of the code."""
+"""An attacker on the path without the key, between two sessions that talk."""
 
 from __future__ import annotations
 
-import inspect
 import random
-import sys
-import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import pytest
 import trio
 
-from fsp_trio import FSPEndpoint, FSPSession, Settings, Timers
+from fsp_trio import FSPSession, Settings, Timers
 from fsp_trio.ports import Address
 from fsp_trio.testing import Impairment, SimulatedNetwork
 from fsp_trio.testing.streams import open_pair_maker
@@ -59,7 +55,6 @@ class OnPath:
     network: SimulatedNetwork
     client: FSPSession
     server: FSPSession
-    server_end: FSPEndpoint
     seen: list[Seen] = field(default_factory=list)
     passing: Alteration = field(default=lambda seen: seen.datagram)
     """What becomes of a datagram; None swallows it."""
@@ -74,21 +69,17 @@ class OnPath:
 
         self.network.tap(tap)
 
-    async def wait_for(self, *ops: Op, source: Address = CLIENT, after: int = 0) -> Seen:
-        """The next datagram of one of these kinds from an end."""
-        start = max(after, 0)
-        while True:
-            for seen in self.seen[start:]:
-                if seen.source == source and seen.op in ops:
-                    return seen
-            start = len(self.seen)
+    async def until_quiet(self) -> None:
+        """The client has sent octets, and nobody sends anything just now."""
+        while not any(seen.source == CLIENT and seen.op is Op.PURE_DATA for seen in self.seen):
             await trio.sleep(DELAY / 10)
+        count = -1
+        while count != len(self.seen):
+            count = len(self.seen)
+            await trio.sleep(DELAY * 2.5)
 
     def to_server(self, datagram: bytes, *, source: Address = CLIENT) -> None:
         self.network.inject(source, SERVER, datagram)
-
-    def to_client(self, datagram: bytes, *, source: Address = SERVER) -> None:
-        self.network.inject(source, CLIENT, datagram)
 
 
 async def talk(session: FSPSession, *, begins: bool) -> None:
@@ -117,7 +108,7 @@ async def play(attack: Callable[[OnPath], Awaitable[None]]) -> OnPath:
             for session in (client, server):
                 session.install_key(KEY, mode="mac")
             await trio.sleep(1)
-            attacker = OnPath(network, client, server, maker.server)
+            attacker = OnPath(network, client, server)
             attacker.watch()
             began = trio.current_time()
             with trio.fail_after(BOUND):
@@ -138,25 +129,3 @@ async def play(attack: Callable[[OnPath], Awaitable[None]]) -> OnPath:
                     nursery.start_soon(server.aclose)
             assert client.closed_confirmed
             return attacker
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check in the code: a text in a function, and what is left when it is taken out."""
-
-    owner: type
-    name: str
-    text: str
-    without: str
-
-    def take_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        function = vars(self.owner)[self.name]
-        source = textwrap.dedent(inspect.getsource(function))
-        assert source.count(self.text) == 1, f"{self.name} has changed"
-        names: dict[str, object] = {}
-        module = sys.modules[self.owner.__module__]
-        code = compile(
-            "from __future__ import annotations\n" + source.replace(self.text, self.without), f"<{self.name}>", "exec"
-        )
-        exec(code, vars(module), names)
-        monkeypatch.setattr(self.owner, self.name, names[self.name])

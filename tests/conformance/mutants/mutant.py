@@ -5,9 +5,6 @@ A mutant replaces a few words in the source of one function, or a field of the r
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from fsp_trio.revisions import REVISIONS
+from tests.mutation import changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +35,9 @@ class Mutant:
     def alive(self) -> Iterator[None]:
         """The library is wrong for the time of the block."""
         if self.place == "revision":
-            changed = replace(REVISIONS[self.revision], **{self.old: self.new})
-            with mock.patch.dict(REVISIONS, {self.revision: changed}):
+            wrong = replace(REVISIONS[self.revision], **{self.old: self.new})
+            with mock.patch.dict(REVISIONS, {self.revision: wrong}):
                 yield
             return
-        module_name, _, path = self.place.partition(":")
-        module = importlib.import_module(f"fsp_trio.{module_name}")
-        *owners, name = path.split(".")
-        owner: Any = module
-        for each in owners:
-            owner = getattr(owner, each)
-        found = inspect.getattr_static(owner, name)
-        function: Any = found.fget if isinstance(found, property) else found
-        source = textwrap.dedent(inspect.getsource(function))
-        assert source.count(self.old) == 1, f"{self.name}: {source.count(self.old)} places to change"
-        scope: dict[str, Any] = {}
-        exec(compile(source.replace(self.old, self.new), f"<{self.name}>", "exec"), module.__dict__, scope)
-        with mock.patch.object(owner, name, scope[name]):
+        with changed(self.place, self.old, self.new):
             yield
