@@ -188,8 +188,7 @@ class SessionEngine:
 
     def _may_read(self) -> bool:
         connection = self._connection
-        arrived = connection.readable or connection.messages
-        return bool(arrived) or connection.peer_released or self._closed or self._dismissed
+        return connection.has_unread or connection.peer_released or self._closed or self._dismissed
 
     def _dismiss_reader(self) -> None:
         self._dismissed = True
@@ -247,15 +246,15 @@ class SessionEngine:
 
     def _compress(self) -> None:
         """What is sent next is a compressed transaction (8.8)."""
-        self._check_compression()
+        self._check_feature(self._connection.revision.compressed_flag, "compression")
         if self._connection.transaction_open:
             raise FSPBusyError("a transaction is open that was begun without compression")
         self._connection.compress_transaction()
 
-    def _check_compression(self) -> None:
-        revision = self._connection.revision
-        if not revision.compressed_flag:
-            raise ValueError(f"revision {revision.name} has no compression")
+    def _check_feature(self, flag: int, feature: str) -> None:
+        """ValueError where the revision has no flag for it."""
+        if not flag:
+            raise ValueError(f"revision {self._connection.revision.name} has no {feature}")
 
     def _after_reading(self) -> None:
         """Something was read: announce a window that opened, or tell that it could not be decompressed."""
@@ -355,7 +354,7 @@ class SessionEngine:
     def _after(self, now: float) -> None:
         """After each call, or run of calls, that may have changed the connection: send, wake, notice the end."""
         connection = self._connection
-        if self._abandoned and (connection.readable or connection.messages):
+        if self._abandoned and connection.has_unread:
             self._refuse_late_data(now)
         if connection.asked or self._branches is not None:
             self._meet_branches(now)
@@ -389,7 +388,7 @@ class SessionEngine:
         connection = self._connection
         while connection.at_end:
             connection.next_transaction()
-        if connection.readable or connection.messages:
+        if connection.has_unread:
             connection.reset(ResetReason.UNREAD_DATA, now)
 
     def _transmit(self, datagrams: list[bytes]) -> bool:

@@ -57,7 +57,7 @@ class FSPSession(MultiplyingEngine):
     exception it is reset instead, so that the peer cannot mistake half of a transaction for a whole one.
     """
 
-    __slots__ = ("_reader", "_receiver", "_receiving", "_sender", "_user", "_writer", "welcome")
+    __slots__ = ("_reader", "_receiver", "_receiving", "_user", "_writer", "welcome")
 
     def __init__(self, endpoint: FSPEndpoint, connection: Connection, welcome: bytes = b"") -> None:
         super().__init__(endpoint, connection)
@@ -67,7 +67,6 @@ class FSPSession(MultiplyingEngine):
         self._reader: ReceiveTransaction | None = None
         self._writer: SendTransaction | None = None
         self._receiving = False
-        self._sender: MinimalDelaySender | None = None
         self._receiver: MinimalDelayReceiver | None = None
 
     @property
@@ -236,7 +235,7 @@ class FSPSession(MultiplyingEngine):
         """
         self._claim()
         if compressed:
-            self._check_compression()
+            self._check_feature(self._connection.revision.compressed_flag, "compression")
         self._user = channel = FSPChannel(self, max_value_size, compressed=compressed)
         return channel
 
@@ -255,16 +254,13 @@ class FSPSession(MultiplyingEngine):
         self._check_sendable()
         self._check_unused()
         self._check_unsending()
-        revision = self._connection.revision
-        if not revision.minimal_delay_flag:
-            raise ValueError(f"revision {revision.name} has no minimal delay")
+        self._check_feature(self._connection.revision.minimal_delay_flag, "minimal delay")
         try:
             self._connection.begin_messages(capacity)
         except ConnectionMisuse as misuse:
             raise FSPBusyError(str(misuse)) from None
-        self._sender = MinimalDelaySender(self)
         self._after(trio.current_time())
-        return self._sender
+        return MinimalDelaySender(self)
 
     def minimal_delay_receiver(
         self, *, capacity: int = MESSAGES_KEPT, max_age: float = math.inf
@@ -486,7 +482,7 @@ class FSPSession(MultiplyingEngine):
             raise FSPBusyError("the incoming transaction has not been read to its end")
 
     def _check_unsending(self) -> None:
-        if self._sender is not None:
+        if self._connection.sends_messages:
             raise FSPBusyError("messages with minimal delay have taken the place of transactions")
         if self._writer is not None and not self._writer.ended:
             raise FSPBusyError("the outgoing transaction has not been ended")

@@ -125,6 +125,11 @@ class Connection(MinimalDelay):
         return self.has_windows and bool(self.received.ready)
 
     @property
+    def has_unread(self) -> bool:
+        """Something waits for a reader: `readable`, or messages."""
+        return self.readable or bool(self.messages)
+
+    @property
     def at_end(self) -> bool:
         return self.has_windows and self.received.at_end and not self._inflated
 
@@ -205,7 +210,7 @@ class Connection(MinimalDelay):
             secret = Secret.constant(integrity.mac(ikm))
         else:
             raise ValueError(f"mode must be 'aead' or 'mac', not {mode!r}")
-        if not self.queue.repeats:
+        if self.sends_messages:
             raise KeyInstallationRefused("messages with minimal delay have no end at which a key could take effect")
         received, sent, keyring = self.received, self.sent, self.keyring
         if self._peer_open or received.early:

@@ -29,6 +29,11 @@ class MinimalDelay(Compressing):
 
     # sending
 
+    @property
+    def sends_messages(self) -> bool:
+        """This end has gone over to messages."""
+        return not self.queue.repeats
+
     def begin_messages(self, capacity: int = MESSAGES_KEPT) -> None:
         """From now on this end sends messages, up to `capacity` of which wait to leave; there is no way back.
 
@@ -38,7 +43,7 @@ class MinimalDelay(Compressing):
         if not flag:
             raise ConnectionMisuse(f"revision {self.revision.name} has no minimal delay")
         self._check_open()
-        if self._own_open or self.queue or self._compressor is not None or not self.queue.repeats:
+        if self._own_open or self.queue or self._compressor is not None or self.sends_messages:
             raise ConnectionMisuse("a transaction is open, or waits to leave")
         if self._answer_at < math.inf:
             self._answer()  # what is sent once cannot answer MULTIPLY
@@ -56,12 +61,12 @@ class MinimalDelay(Compressing):
     def _acknowledged(self, result: Acknowledgement, now: float) -> None:
         super()._acknowledged(result, now)
         rtt = self.rtt
-        if not self.queue.repeats and rtt.latest - rtt.least > max(QUEUEING, rtt.least / 2):
+        if self.sends_messages and rtt.latest - rtt.least > max(QUEUEING, rtt.least / 2):
             self.macroflow.congested(now - rtt.latest, now)
 
     def _expire(self, now: float) -> None:
         super()._expire(now)
-        if not self.queue.repeats and self.state in OWN_OPEN:  # else it waits for what came before, or for RELEASE
+        if self.sends_messages and self.state in OWN_OPEN:  # else it waits for what came before, or for RELEASE
             self.sent.forget_lost()
 
     # receiving
@@ -79,8 +84,12 @@ class MinimalDelay(Compressing):
         if messages is None:
             return None
         messages.drop_before(now - max_age)
-        self.statistics.messages_unread = messages.dropped
+        self._count_messages(messages)
         return messages.take() if messages else None
+
+    def _count_messages(self, messages: MessageBuffer) -> None:
+        self.statistics.messages_unread = messages.dropped
+        self.statistics.messages_lost = messages.lost
 
     def _begin_receiving_messages(self, first_sn: int) -> None:
         self.messages = MessageBuffer(first_sn, self._messages_kept)
@@ -114,7 +123,7 @@ class MinimalDelay(Compressing):
         else:
             if self.messages.skip(received.expected, sn):
                 self._ce_seen = self.revision.tells_congestion  # F62: nothing else tells the sender
-                self.statistics.messages_lost = self.messages.lost
+                self._count_messages(self.messages)
             received.expected = sn  # what lies between is not awaited any more (8.9, M43)
             op = Op.PURE_DATA if op is Op.NULCOMMIT else op  # ends nothing (4.6)
             self._take_in_order(op, 0, b"", expected, window, now)
@@ -126,7 +135,6 @@ class MinimalDelay(Compressing):
         assert self.messages is not None
         if self.messages.put(message):
             self.statistics.payload_received += len(message.payload)
-            self.statistics.messages_unread = self.messages.dropped
-            self.statistics.messages_lost = self.messages.lost
+            self._count_messages(self.messages)
         else:
             self.statistics.drop("late")

@@ -115,9 +115,7 @@ async def not_acknowledged(bench: Bench) -> None:
 @case(REVISION, "8.9/mind-not-repeated", service="messages", needs=NEEDS, slow=True)
 async def not_repeated(bench: Bench) -> None:
     """Nobody acknowledges the target's messages, and none of them comes again."""
-    peer = await connected(bench)
-    await say(peer, b"begin", Op.PERSIST)
-    await hear(peer, b"begin")
+    peer = await begun(bench)
     for message in MESSAGES:
         await say(peer, message)
     for message in MESSAGES:
@@ -133,11 +131,7 @@ async def one_direction(bench: Bench) -> None:
     peer = await connected(bench)
     await peer.transaction(b"wine")
     answer = await peer.expect(DATA)
-    await say_without_acknowledging(peer, answer, b"milk")
+    await peer.send(Op.PERSIST, b"milk", flags=FLAG_MIND, expected=answer.sn)
     again = await peer.expect(DATA, 10.0, otherwise="a transaction was not repeated")
     if (again.sn, again.payload) != (answer.sn, b"wine"):
         raise Violation("something else came before the transaction was acknowledged", again)
-
-
-async def say_without_acknowledging(peer: Peer, answer: Packet, message: bytes) -> None:
-    await peer.send(peer.packet(Op.PERSIST, message, flags=FLAG_MIND, expected=answer.sn))
