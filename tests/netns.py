@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -75,9 +74,3 @@ def left_behind(prefix: str, running: Iterable[int] = ()) -> list[str]:
         if pid.isdecimal() and int(pid) not in running and not Path("/proc", pid).exists():
             found.append(path.name)
     return found
-
-
-def end_as_if_left() -> None:
-    """Signals that end the process let it take away what it has made."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from tests.netns import end_as_if_left, inside, ip, make, nft, output, run, take_away, wire
+from tests.netns import inside, ip, make, nft, output, run, take_away, wire
 
 THEIRS: Final = f"fsp-peer-{os.getpid()}"
 OURS: Final = f"fsp-ours-{os.getpid()}"
@@ -28,7 +30,8 @@ SHARED_MEMORY: Final = "FlexibleSessionProtocolSHM*"
 @contextmanager
 def namespaces() -> Iterator[None]:
     """Makes both, and takes them away with everything that still runs in them, also when a signal ends it all."""
-    end_as_if_left()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         make(THEIRS, OURS)
         wire(THEIRS, OURS, "wire", "wire")
