@@ -110,12 +110,12 @@ async def test_what_is_lost_is_not_sent_again_and_what_is_left_keeps_order(autoj
                     got.append(stamp_of(message)[0])  # noqa: PERF401 - is cancelled
 
             before = a.statistics().packets.retransmissions
-            number = await play(a, rate=100, seconds=20)
+            number = await play(a, rate=50, seconds=40)  # less than these losses leave of the path
             await trio.sleep(1)
             counts = a.statistics().packets
             nursery.cancel_scope.cancel()
         assert counts.retransmissions == before
-        assert number * 0.8 < len(got) < number
+        assert number * 0.95 < len(got) < number
         assert got == sorted(set(got))
         assert b.statistics().packets.messages_lost > number * 0.02
 
